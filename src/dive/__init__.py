@@ -1,0 +1,1 @@
+"""dive: the models of Dive into Deep Learning, chapters 3 to 5, on Hydra and PyTorch Lightning."""

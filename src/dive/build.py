@@ -1,0 +1,85 @@
+"""From configuration to objects: the one module that knows both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dive.check import check
+from dive.data.module import DataModule
+from dive.errors import ConfigError
+from dive.tasks import Task
+from dive.trainer import Trainer
+
+Config = dict[str, Any]
+
+
+def resolve(config: DictConfig) -> Config:
+    """The configuration as plain containers, interpolations resolved, and checked.
+
+    Raises:
+        ConfigError: it cannot be run; the message has a line for each mistake.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    check(plain)
+    return {str(key): value for key, value in plain.items()}
+
+
+def run_directory() -> Path:
+    """The directory that Hydra has given this job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def data(config: Config) -> DataModule:
+    """The data module; nothing is loaded yet."""
+    return _build(config, "data")
+
+
+def task(config: Config, data: DataModule) -> Task:
+    """The model, of the data's shape, in its task with loss and optimizer.
+
+    Raises:
+        ConfigError: an argument that a constructor refuses; the optimizer's are tried here, not after loading data.
+    """
+    built: Task = _build(
+        config,
+        "task",
+        model=_build(config, "model", num_inputs=data.num_inputs, num_outputs=data.num_outputs),
+        optimizer=_build(config, "optimizer"),
+        scheduler=_build(config, "scheduler") if config.get("scheduler") else None,
+    )
+    try:
+        built.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"optimizer: {error}") from error
+    return built
+
+
+def trainer(config: Config, directory: Path) -> Trainer:
+    """The trainer with its callbacks and loggers, all writing below a run's directory."""
+    return _build(
+        config,
+        "trainer",
+        callbacks=_build_all(config["callbacks"], "callbacks"),
+        logger=_build_all(config["logger"], "logger", save_dir=str(directory)),
+        default_root_dir=str(directory),
+    )
+
+
+def _build_all(group: Mapping[str, Any] | None, key: str, **given: Any) -> list[Any]:
+    return [_build(group, name, key, **given) for name, node in (group or {}).items() if node is not None]
+
+
+def _build(config: Mapping[str, Any] | None, key: str, parent: str = "", **given: Any) -> Any:
+    # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
+    made = instantiate(config[key], _partial_=True, _convert_="all")
+    try:
+        return made if config[key].get("_partial_") else made(**given)
+    except (TypeError, ValueError, InstantiationException) as error:
+        raise ConfigError(f"{parent + '.' if parent else ''}{key}: {error}") from error

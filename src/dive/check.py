@@ -1,0 +1,152 @@
+"""Whether a configuration can be run, told before anything is built: all that is wrong with it at once."""
+
+import importlib
+import inspect
+import math
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from typeguard import TypeCheckError, check_type
+
+from dive.errors import ConfigError
+
+# What a configuration may build: things that live below these names. A team adds its own package here.
+ALLOWED = ("dive.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
+
+# Where a number of this name must lie, wherever it stands in the configuration.
+LIMITS = {
+    "batch_size": "[1, inf)",
+    "dropout": "[0, 1)",
+    "gamma": "(0, inf)",
+    "gradient_clip_val": "[0, inf)",
+    "lr": "(0, inf)",
+    "max_epochs": "[1, inf)",
+    "momentum": "[0, inf)",
+    "noise": "[0, inf)",
+    "num_test": "[1, inf)",
+    "num_train": "[1, inf)",
+    "num_val": "[1, inf)",
+    "num_workers": "[0, inf)",
+    "patience": "[0, inf)",
+    "seed": "[0, 4294967295]",
+    "sigma": "[0, inf)",
+    "step_size": "[1, inf)",
+    "val_size": "[0, inf)",
+    "weight_decay": "[0, inf)",
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raise one ConfigError with a line for each mistake in a resolved configuration, if there are any.
+
+    Checked are: every `_target_` against `ALLOWED`, its arguments against its signature and annotations, numbers
+    against `LIMITS`, and values still missing. Nothing is called.
+    """
+    problems = list(_problems(config, ""))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _problems(node: Any, key: str) -> Iterator[str]:
+    if isinstance(node, list):
+        for i, item in enumerate(node):
+            yield from _problems(item, f"{key}[{i}]")
+    elif isinstance(node, Mapping):
+        broken = list(_target_problems(node, key)) if "_target_" in node else []
+        yield from broken
+        for name, value in node.items():
+            path = f"{key}.{name}" if key else str(name)
+            if not any(line.startswith(f"{path}=") for line in broken):
+                yield from _problems(value, path)
+    elif node == "???":
+        yield f"{key}: a value is missing; give one with {key}=..."
+    elif (limits := LIMITS.get(key.rsplit(".", 1)[-1])) and node is not None and not within(node, limits):
+        yield f"{key}={node}: must be a number in {limits}"
+
+
+def within(value: Any, limits: str) -> bool:
+    """Whether a number lies in an interval.
+
+    >>> within(0, "[0, 1)"), within(1, "[0, 1)"), within("a", "[0, 1)")
+    (True, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return False
+    low, high = (float(bound) for bound in limits[1:-1].split(","))
+    above = value >= low if limits[0] == "[" else value > low
+    return above and (value <= high if limits[-1] == "]" else value < high)
+
+
+def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
+    try:
+        target = locate(node["_target_"])
+    except ConfigError as error:
+        yield f"{key}._target_={node['_target_']}: {error}"
+        return
+    called = target.__init__ if inspect.isclass(target) else target
+    parameters = inspect.signature(called).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    names = [name for name in parameters if name not in ("self", "args", "kwargs")]
+    hints = _hints(called)
+    for name, value in node.items():
+        if name in ("_target_", "_partial_"):
+            continue
+        if name not in names and not takes_any:
+            yield f"{key}.{name}={value}: {suggestion(name, names)}"
+        elif name in hints and not _matches(value, hints[name]):
+            yield f"{key}.{name}={value}: must be {_in_words(hints[name])}"
+
+
+def suggestion(name: str, valid: list[str]) -> str:
+    """A line for an unknown name: the nearest valid one, and all that there are.
+
+    >>> suggestion("lrr", ["lr", "momentum"])
+    "unknown; did you mean 'lr'? Choose from lr, momentum"
+    """
+    near = get_close_matches(name, valid, n=1)
+    return f"unknown; {f'did you mean {near[0]!r}? C' if near else 'c'}hoose from {', '.join(valid)}"
+
+
+def locate(path: str) -> Callable[..., Any]:
+    """The class or function that a `_target_` names, imported only if it is allowed by name and by origin.
+
+    Raises:
+        ConfigError: it is not below one of `ALLOWED`, is an alias of something that is not, or does not exist.
+    """
+    allowed = ", ".join(f"{prefix}*" for prefix in ALLOWED)
+    if not path.startswith(ALLOWED):
+        raise ConfigError(f"not allowed; allowed are {allowed}")
+    module_name, _, name = path.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"does not exist ({error})") from error
+    if not callable(target) or not f"{target.__module__}.{target.__qualname__}".startswith(ALLOWED):
+        raise ConfigError(f"stands for something that is not allowed; allowed are {allowed}")
+    return typing.cast(Callable[..., Any], target)
+
+
+def _hints(called: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(called)
+    except (NameError, TypeError):  # annotations that exist only for type checkers
+        return {}
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    if isinstance(value, Mapping) or value == "???":  # an object still to be built, or to be given
+        return True
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    try:
+        check_type(value, hint)
+    except TypeCheckError:
+        return False
+    return True
+
+
+def _in_words(hint: Any) -> str:
+    name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+    return name.replace("collections.abc.", "").replace("typing.", "").replace("NoneType", "None")

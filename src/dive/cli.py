@@ -1,0 +1,73 @@
+"""The command line around Hydra's: errors in one line, and `resume=RUN_DIR`."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from dive.errors import RunError, UserError
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run Hydra's main function; end a user's mistake with one line and exit status 1.
+
+    Everything else, and with HYDRA_FULL_ERROR=1 every error, keeps its traceback.
+    """
+    asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
+    try:
+        sys.argv = expand_resume(sys.argv)
+        main()
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+        if asked_for_traceback:
+            raise
+        sys.exit(f"error: {one_line(error)}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong and what is allowed, without the stack of wrappers around it."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        return f"{group}={name}: there is no such {group}; choose from {', '.join(error.options)}"
+    cause = error.__cause__
+    if isinstance(cause, ConfigKeyError) and cause.parent_node is not None:
+        keys = ", ".join(sorted(str(key) for key in cause.parent_node))
+        return f"{cause.full_key}: there is no such key; choose from {keys}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(f"{error} {cause or ''}".split())
+
+
+def expand_resume(argv: list[str]) -> list[str]:
+    """Spell out `resume=RUN_DIR`: the recorded configuration, in the same directory, under the other overrides.
+
+    Args:
+        argv: the program and its arguments.
+
+    Raises:
+        RunError: the directory holds no run.
+    """
+    directory = next((arg.removeprefix("resume=") for arg in argv[1:] if arg.startswith("resume=")), None)
+    if directory in (None, "", "null"):
+        return argv
+    path = Path(directory).absolute()
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"resume={directory}: there is no run, {path / 'config.yaml'} does not exist")
+    quoted = str(path).replace("'", "\\'")
+    return [
+        argv[0],
+        f"--config-path={path}",
+        "--config-name=config",
+        *(arg for arg in argv[1:] if not arg.startswith("resume=")),
+        f"resume='{quoted}'",
+        f"hydra.run.dir='{quoted}'",
+        "hydra.output_subdir=null",
+        "hydra/job_logging=none",
+    ]

@@ -1,0 +1,49 @@
+"""Messages: short on the terminal, with time and origin in the run's log."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+from pytorch_lightning.utilities import rank_zero_only
+
+# Lightning's advice that does not hold here, and why.
+NOT_OURS = (
+    r".*does not have many workers.*",  # sets in memory: a worker would only copy
+    r".*is smaller than the logging interval.*",  # tasks log once an epoch, never by steps
+    r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 on newer torch
+    r".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own directory
+)
+
+
+def quiet() -> None:
+    """Silence the warnings of `NOT_OURS`, and no others."""
+    for message in NOT_OURS:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def log_to(file: Path) -> None:
+    """Send the messages of dive and Lightning to a file, and those of level INFO to the terminal.
+
+    Processes of other ranks write neither: they would say everything again.
+
+    Args:
+        file: appended to; the files of earlier calls are closed.
+    """
+    for name, level in (("dive", logging.INFO), ("pytorch_lightning", logging.WARNING), ("py.warnings", logging.WARNING)):
+        logger = logging.getLogger(name)
+        for old in list(logger.handlers):
+            logger.removeHandler(old)
+            old.close()
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG if rank_zero_only.rank == 0 else logging.ERROR)
+        if rank_zero_only.rank == 0:
+            logger.addHandler(_handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        terminal = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
+        terminal.setLevel(level)
+        logger.addHandler(terminal)
+
+
+def _handler(handler: logging.Handler, pattern: str) -> logging.Handler:
+    handler.setFormatter(logging.Formatter(pattern))
+    return handler

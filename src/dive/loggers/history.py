@@ -1,0 +1,112 @@
+"""Every metric of a run as a table, and the learning curves as a picture."""
+
+import csv
+import math
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from dive.metrics import direction
+
+Row = dict[str, float]
+
+
+class History(Logger):
+    """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
+
+    Args:
+        save_dir: the run's directory.
+
+    Attributes:
+        rows: by step, each metric logged at it.
+    """
+
+    def __init__(self, save_dir: str | os.PathLike[str]) -> None:
+        super().__init__()
+        self.folder = Path(save_dir)
+        self.rows: dict[int, Row] = read_rows(self.folder / "metrics.csv")
+
+    @property
+    def name(self) -> str:
+        """Of this logger."""
+        return "history"
+
+    @property
+    def version(self) -> str:
+        """None: a run has one history."""
+        return ""
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run's config.yaml records them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add to the row of a step."""
+        self.rows.setdefault(step or 0, {}).update({name: float(value) for name, value in metrics.items()})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the table, replacing the one before as a whole."""
+        columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        temporary = self.folder / ".metrics.csv"
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["step", *columns])
+            writer.writeheader()
+            writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
+        temporary.replace(self.folder / "metrics.csv")
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the table and draw the curves."""
+        self.save()
+        draw_curves(self.rows, self.folder / "curves.png")
+
+    def final(self) -> Row:
+        """The last value of each metric."""
+        return {name: value for _, row in sorted(self.rows.items()) for name, value in row.items()}
+
+    def best(self, metric: str) -> Row:
+        """The row of the epoch in which a metric was best; empty where it was never logged."""
+        rows = [row for _, row in sorted(self.rows.items()) if math.isfinite(row.get(metric, math.nan))]
+        if not rows:
+            return {}
+        return (min if direction(metric) == "min" else max)(rows, key=lambda row: row[metric])
+
+
+def read_rows(path: Path) -> dict[int, Row]:
+    """A metrics table by step; empty where the file does not exist."""
+    if not path.exists():
+        return {}
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    return {int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in table}
+
+
+def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
+    """Draw train and validation curves, one panel a metric, over epochs.
+
+    Args:
+        rows: by step; those without an ``epoch`` are left out.
+        path: of the picture.
+    """
+    from matplotlib.figure import Figure  # slow to import, and needed only at the end
+
+    epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]
+    kinds = [kind for kind in ("loss", "acc", "mse") if any(f"val/{kind}" in row or f"train/{kind}" in row for row in epochs)]
+    if not kinds:
+        return
+    figure = Figure(figsize=(4.5 * len(kinds), 3.5), layout="constrained")
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for split, style in (("train", "-"), ("val", "--")):
+            points = [(row["epoch"] + 1, row[f"{split}/{kind}"]) for row in epochs if f"{split}/{kind}" in row]
+            axes.plot(*zip(*points, strict=True), style, marker=".", label=f"{split}/{kind}") if points else None
+        axes.set(xlabel="epoch", ylabel=kind, yscale="linear" if kind == "acc" else "log")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=120)

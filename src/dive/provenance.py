@@ -1,0 +1,55 @@
+"""Where a run came from: command, code, versions, machine."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "tensorboard")
+
+
+def command() -> str:
+    """This process's command line, as a shell would take it again.
+
+    >>> sys.argv = ["train.py", "model.num_hiddens=[64, 64]"]
+    >>> command()
+    "python train.py 'model.num_hiddens=[64, 64]'"
+    """
+    return shlex.join(["python", *sys.argv])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, and the revision of the code (None outside a git checkout)."""
+    return {
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def code_diff() -> str:
+    """What the working tree changes against that revision, untracked files named; empty for a clean tree."""
+    diff = _git("diff", "HEAD") or ""
+    untracked = _git("ls-files", "--others", "--exclude-standard") or ""
+    return diff + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
+
+
+def _git(*args: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, errors="replace", check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() if args[0] != "diff" else done.stdout

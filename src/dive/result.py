@@ -1,0 +1,56 @@
+"""What came out of a run: gathered for ``result.json``, shown as a table."""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.table import Table
+
+from dive.callbacks import Throughput
+from dive.loggers import History
+
+Result = dict[str, Any]
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str | None:
+    """The checkpoint of the best epoch; None where none was kept, which stands for the weights as they are."""
+    callback = trainer.checkpoint_callback
+    return getattr(callback, "best_model_path", "") or None
+
+
+def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
+    """Name, metrics and cost of a finished run, in JSON's types.
+
+    ``metrics.best`` is the epoch in which `config["optimize"]` was best, and ``score`` its value there;
+    ``metrics.final`` is the last value of each metric, those of the test included.
+    """
+    history = next((logger for logger in trainer.loggers if isinstance(logger, History)), None)
+    throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)
+    best = history.best(config["optimize"]) if history else {}
+    return {
+        "model": type(trainer.lightning_module.model).__name__,
+        "data": trainer.datamodule.name,
+        "seed": config["seed"],
+        "optimize": config["optimize"],
+        "score": best.get(config["optimize"]),
+        "metrics": {"best": best, "final": history.final() if history else {}},
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "train_seconds": throughput.seconds if throughput else None,
+        "samples_per_second": throughput.samples / throughput.seconds if throughput and throughput.seconds else None,
+    }
+
+
+def show(result: Result, directory: Path) -> None:
+    """Print the metrics, best epoch beside last, and where the run lies."""
+    best, final = result["metrics"]["best"], result["metrics"]["final"]
+    table = Table(title=f"{result['model']} on {result['data']}, {result['epochs']} epochs", title_justify="left")
+    table.add_column("metric")
+    table.add_column(f"best {result['optimize']}", justify="right")
+    table.add_column("final", justify="right")
+    for name in sorted(final.keys() - {"epoch"}):
+        table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
+    console = Console()
+    console.print(table)
+    console.print(f"run: {directory}", soft_wrap=True)

@@ -1,0 +1,114 @@
+"""A run is a directory that tells its whole story."""
+
+import json
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+import yaml
+from pytorch_lightning.utilities import rank_zero_only
+
+from dive import provenance
+from dive.errors import RunError
+from dive.log import log_to
+
+Config = dict[str, Any]
+
+
+class Run:
+    """One training run and its directory, from the claim to ``result.json``, which is written last.
+
+    On entering, the directory is claimed and the story's beginning written: ``config.yaml``, ``command.txt``,
+    ``environment.json``, ``code.diff``, ``train.log``. On leaving without `finish`, the result says failed or
+    interrupted, and why.
+
+    Args:
+        directory: new or empty but for Hydra's own files; with `resume`, that of an earlier run.
+        config: the resolved configuration.
+        resume: go on with the run in this directory.
+
+    Raises:
+        RunError: (on entering) the directory holds another run, or nothing to resume.
+    """
+
+    def __init__(self, directory: Path, config: Config, resume: bool = False) -> None:
+        self.directory = directory
+        self.config = config
+        self.resume = resume
+        self._start = time.perf_counter()
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """Where to go on from; None for a new run."""
+        return self.directory / "checkpoints" / "last.ckpt" if self.resume else None
+
+    def __enter__(self) -> Self:
+        if rank_zero_only.rank == 0:
+            self._claim()
+            self._tell()
+        log_to(self.directory / "train.log")
+        return self
+
+    def _claim(self) -> None:
+        if self.checkpoint and not self.checkpoint.is_file():
+            raise RunError(f"resume={self.directory}: nothing to go on from, {self.checkpoint} does not exist")
+        if not self.resume:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            try:
+                (self.directory / "config.yaml").touch(exist_ok=False)
+            except FileExistsError:
+                raise RunError(
+                    f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
+                    f"resume={self.directory}"
+                ) from None
+
+    def _tell(self) -> None:
+        (self.directory / "result.json").unlink(missing_ok=True)
+        with (self.directory / "command.txt").open("a") as file:
+            file.write(provenance.command() + "\n")
+        write(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        write(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
+        write(self.directory / "code.diff", provenance.code_diff())
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``: the run is done.
+
+        Args:
+            result: what came out, in JSON's types.
+        """
+        self._write_result({"status": "finished", **result})
+
+    def _write_result(self, result: dict[str, Any]) -> None:
+        if rank_zero_only.rank == 0:
+            result |= {"seconds": time.perf_counter() - self._start, "peak_memory_mb": peak_memory_mb()}
+            write(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
+            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
+            logging.getLogger(__name__).debug("the run failed", exc_info=error)
+            self._write_result({"status": "interrupted" if interrupted else "failed", "error": reason})
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file in place as a whole: nobody ever reads half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def peak_memory_mb() -> dict[str, float]:
+    """The most memory this process has held, and the most tensors on each GPU have taken, in 10^6 bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    return peak | {f"cuda:{i}": torch.cuda.max_memory_allocated(i) / 1e6 for i in range(torch.cuda.device_count())}

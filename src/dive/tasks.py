@@ -1,0 +1,147 @@
+"""The LightningModules: what is trained for, around any of the models (book 3.2, 4.3)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from dive.losses import l2_penalty
+from dive.metrics import EpochMeans
+
+
+def weights_and_biases(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, slopes)."""
+    params = list(params)
+    return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+
+
+class Task(pl.LightningModule):
+    """A model, its loss and its optimizer. What a step measures is all that subclasses add.
+
+    Metrics are means over an epoch's examples, logged once an epoch as ``train/loss``, ``val/loss``, ``test/loss``
+    and the same for each name that `measure` returns: logging at each step would cost more than the step.
+
+    Args:
+        model: maps ``inputs: (batch, ...)`` to ``outputs: (batch, num_outputs)``.
+        loss: maps outputs and targets to a scalar, the mean over the batch.
+        optimizer: makes the optimizer from parameter groups. Its `weight_decay` spares the biases (book 3.7).
+        scheduler: makes the learning-rate scheduler, stepped once an epoch, from the optimizer.
+        weight_decay: lambda of the penalty ``lambda * sum(w**2) / 2`` in the training loss, biases spared: the
+            from-scratch form of the optimizer's weight decay. It is not part of the logged loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: Callable[[Any], Optimizer],
+        scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.weight_decay = weight_decay
+        self.means = {stage: EpochMeans() for stage in ("train", "val", "test")}
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
+        raise NotImplementedError
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Raise ValueError where shapes do not go together."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the model says: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
+        return self.model(inputs)
+
+    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+        inputs, targets = batch
+        outputs = self.model(inputs)
+        self.check(outputs, targets)
+        loss = self.loss(outputs, targets)
+        detached = outputs.detach()
+        self.means[stage].update(
+            {"loss": loss.detach() * len(targets), **self.measure(detached, targets)}, len(targets)
+        )
+        return loss
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss to descend, penalty included."""
+        loss = self._step(batch, "train")
+        if self.weight_decay:
+            loss = loss + self.weight_decay * l2_penalty(weights_and_biases(self.model.parameters())[0])
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Measure one batch."""
+        self._step(batch, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Measure one batch."""
+        self._step(batch, "test")
+
+    def _log_means(self, stage: str) -> None:
+        means = self.means[stage].compute(lambda total: self.trainer.strategy.reduce(total, reduce_op="sum"))
+        for name, value in means.items():
+            self.log(f"{stage}/{name}", value, sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training means."""
+        self._log_means("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's validation means."""
+        self._log_means("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test means."""
+        self._log_means("test")
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimizer over weights and biases, and its scheduler where there is one."""
+        weights, biases = weights_and_biases(self.model.parameters())
+        optimizer = self.make_optimizer([{"params": weights}, {"params": biases, "weight_decay": 0.0}])
+        if self.make_scheduler is None:
+            return {"optimizer": optimizer}
+        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+
+
+class Regression(Task):
+    """Predict numbers. Measures the mean squared error, ``mse``, whatever the loss (book 3.4, 3.5)."""
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Both are ``(batch, num_outputs)``; else ``(n, 1) - (n,)`` would broadcast silently."""
+        if outputs.shape != targets.shape:
+            raise ValueError(
+                f"outputs and targets must have the same shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}"
+            )
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Squared errors, summed over the batch, averaged over the outputs of an example."""
+        return {"mse": (outputs - targets).square().mean(1).sum()}
+
+
+class Classification(Task):
+    """Predict one of several classes. Measures the accuracy, ``acc`` (book 4.3.3).
+
+    Outputs are logits or probabilities, as the loss wants them; the accuracy is the same.
+    """
+
+    def check(self, outputs: Tensor, targets: Tensor) -> None:
+        """Outputs are ``(batch, num_classes)``, targets ``(batch,)``."""
+        if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
+            raise ValueError(
+                "outputs must be (batch, num_classes) and targets (batch,), "
+                f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
+            )
+
+    def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """How many of the batch are right."""
+        return {"acc": (outputs.argmax(1) == targets).sum()}

@@ -1,0 +1,26 @@
+"""Lightning's Trainer, and torch.compile as one more of its settings."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+
+class Trainer(pl.Trainer):
+    """A Trainer that compiles the model where asked, and leaves the order of batches to the data module.
+
+    Args:
+        compile: run the model through `torch.compile`; a mapping holds that function's own arguments, such as
+            ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints fit both ways.
+        **settings: those of `pytorch_lightning.Trainer`.
+    """
+
+    def __init__(self, compile: bool | dict[str, Any] = False, **settings: Any) -> None:  # noqa: A002  # torch's word
+        # BatchOrder divides batches among processes itself.
+        super().__init__(**settings, use_distributed_sampler=False)
+        self.compile = compile
+
+    def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
+        """Compile where asked, then fit."""
+        if self.compile:
+            model.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+        super().fit(model, *args, **kwargs)

@@ -1,0 +1,38 @@
+"""Train one model, or with ``-m`` a sweep of them: ``python train.py model=mlp optimizer.lr=0.3``."""
+
+import hydra
+from omegaconf import DictConfig
+
+from dive import cli
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> float | None:
+    """Fit the model that the configuration describes, test its best epoch, record the result; return its score."""
+    # Imported here, so that --help, --cfg job and completion need not wait for torch.
+    from pytorch_lightning import seed_everything
+
+    from dive import build, result
+    from dive.log import quiet
+    from dive.run import Run
+
+    quiet()
+    settings = build.resolve(config)
+    with Run(build.run_directory(), settings, resume=settings["resume"] is not None) as run:
+        seed_everything(settings["seed"], verbose=False)
+        data = build.data(settings)
+        task = build.task(settings, data)
+        trainer = build.trainer(settings, run.directory)
+
+        trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
+        if data.has_test:
+            trainer.test(task, data, ckpt_path=result.best_checkpoint(trainer), weights_only=True, verbose=False)
+
+        outcome = result.gather(trainer, settings)
+        run.finish(outcome)
+        result.show(outcome, run.directory)
+    return outcome["score"]
+
+
+if __name__ == "__main__":
+    cli.run(main)
