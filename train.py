@@ -7,8 +7,9 @@ from dive import cli
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@cli.job
 def main(config: DictConfig) -> float | None:
-    """Fit the model that the configuration describes, test its best epoch, record the result; return its score."""
+    """Fit the configured model, test its best epoch and record the result; return its score."""
     # Imported here, so that --help, --cfg job and completion need not wait for torch.
     from pytorch_lightning import seed_everything
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -25,10 +24,9 @@ def resolve(config: DictConfig) -> Config:
     Raises:
         ConfigError: it cannot be run; the message has a line for each mistake.
     """
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain = cast(Config, OmegaConf.to_container(config, resolve=True))
     check(plain)
-    return {str(key): value for key, value in plain.items()}
+    return plain
 
 
 def run_directory() -> Path:
@@ -45,7 +43,7 @@ def task(config: Config, data: DataModule) -> Task:
     """The model, of the data's shape, in its task with loss and optimizer.
 
     Raises:
-        ConfigError: an argument that a constructor refuses; the optimizer's are tried here, not after loading data.
+        ConfigError: a constructor refuses an argument; the optimizer's is tried here, before data are loaded.
     """
     built: Task = _build(
         config,
@@ -73,10 +71,11 @@ def trainer(config: Config, directory: Path) -> Trainer:
 
 
 def _build_all(group: Mapping[str, Any] | None, key: str, **given: Any) -> list[Any]:
-    return [_build(group, name, key, **given) for name, node in (group or {}).items() if node is not None]
+    present = {name: node for name, node in (group or {}).items() if node is not None}
+    return [_build(present, name, key, **given) for name in present]
 
 
-def _build(config: Mapping[str, Any] | None, key: str, parent: str = "", **given: Any) -> Any:
+def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) -> Any:
     # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
     made = instantiate(config[key], _partial_=True, _convert_="all")
     try:

@@ -5,12 +5,11 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from typeguard import TypeCheckError, check_type
 
-from dive.errors import ConfigError
+from dive.errors import ConfigError, suggestion
 
 # What a configuration may build: things that live below these names. A team adds its own package here.
 ALLOWED = ("dive.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
@@ -97,16 +96,6 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
             yield f"{key}.{name}={value}: {suggestion(name, names)}"
         elif name in hints and not _matches(value, hints[name]):
             yield f"{key}.{name}={value}: must be {_in_words(hints[name])}"
-
-
-def suggestion(name: str, valid: list[str]) -> str:
-    """A line for an unknown name: the nearest valid one, and all that there are.
-
-    >>> suggestion("lrr", ["lr", "momentum"])
-    "unknown; did you mean 'lr'? Choose from lr, momentum"
-    """
-    near = get_close_matches(name, valid, n=1)
-    return f"unknown; {f'did you mean {near[0]!r}? C' if near else 'c'}hoose from {', '.join(valid)}"
 
 
 def locate(path: str) -> Callable[..., Any]:

@@ -1,14 +1,20 @@
 """The command line around Hydra's: errors in one line, and `resume=RUN_DIR`."""
 
+import functools
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from hydra.types import RunMode
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dive.errors import RunError, UserError
+from dive.errors import RunError, UserError, suggestion
+
+_MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError)
 
 
 def run(main: Callable[[], object]) -> None:
@@ -16,17 +22,38 @@ def run(main: Callable[[], object]) -> None:
 
     Everything else, and with HYDRA_FULL_ERROR=1 every error, keeps its traceback.
     """
-    asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     try:
         sys.argv = expand_resume(sys.argv)
         main()
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
-        if asked_for_traceback:
+    except (*_MISTAKES, _Mistake) as error:
+        mistake = error.args[0] if isinstance(error, _Mistake) else error
+        if traceback_wanted:
+            raise mistake  # noqa: B904  # it is the cause itself
+        sys.exit(f"error: {one_line(mistake)}")
+
+
+def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a single run's mistake pass through Hydra, which would add a line of its own.
+
+    In a sweep Hydra is to know of it: the line says which job it was.
+    """
+
+    @functools.wraps(function)
+    def guarded(config: Any) -> Any:
+        try:
+            return function(config)
+        except _MISTAKES as error:
+            if HydraConfig.get().mode is RunMode.RUN:
+                raise _Mistake(error) from error
             raise
-        sys.exit(f"error: {one_line(error)}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+
+    return guarded
+
+
+class _Mistake(BaseException):
+    """Carries an error past Hydra, which catches every Exception."""
 
 
 def one_line(error: BaseException) -> str:
@@ -35,11 +62,10 @@ def one_line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name}: there is no such {group}; choose from {', '.join(error.options)}"
+        return f"{group}={name}: {suggestion(name, error.options)}"
     cause = error.__cause__
-    if isinstance(cause, ConfigKeyError) and cause.parent_node is not None:
-        keys = ", ".join(sorted(str(key) for key in cause.parent_node))
-        return f"{cause.full_key}: there is no such key; choose from {keys}"
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
+        return f"{cause.full_key}: {suggestion(str(cause.key), sorted(str(key) for key in cause.parent_node))}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(f"{error} {cause or ''}".split())

@@ -1,5 +1,8 @@
 """What may go wrong through no fault of the code: told in one line, without a traceback."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class UserError(Exception):
     """A mistake that whoever typed the command can mend.
@@ -18,3 +21,13 @@ class DataError(UserError):
 
 class RunError(UserError):
     """A run directory cannot be used, or the run in it cannot go on."""
+
+
+def suggestion(name: str, valid: Sequence[str]) -> str:
+    """A line for an unknown name: the nearest valid one, and all that there are.
+
+    >>> suggestion("lrr", ["lr", "momentum"])
+    "unknown; did you mean 'lr'? Choose from lr, momentum"
+    """
+    near = get_close_matches(name, valid, n=1)
+    return f"unknown; {f'did you mean {near[0]!r}? C' if near else 'c'}hoose from {', '.join(valid)}"

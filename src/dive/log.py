@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
+# Who is heard, and from which level on the terminal. At DEBUG, Lightning would log each hook of each step.
+SOURCES = {"dive": logging.INFO, "pytorch_lightning": logging.WARNING, "py.warnings": logging.WARNING}
+
 # Lightning's advice that does not hold here, and why.
 NOT_OURS = (
     r".*does not have many workers.*",  # sets in memory: a worker would only copy
@@ -23,22 +26,24 @@ def quiet() -> None:
 
 
 def log_to(file: Path) -> None:
-    """Send the messages of dive and Lightning to a file, and those of level INFO to the terminal.
+    """Send the messages of `SOURCES` to a file and to the terminal.
 
     Processes of other ranks write neither: they would say everything again.
 
     Args:
         file: appended to; the files of earlier calls are closed.
     """
-    for name, level in (("dive", logging.INFO), ("pytorch_lightning", logging.WARNING), ("py.warnings", logging.WARNING)):
+    for name, level in SOURCES.items():
         logger = logging.getLogger(name)
         for old in list(logger.handlers):
             logger.removeHandler(old)
             old.close()
         logger.propagate = False
-        logger.setLevel(logging.DEBUG if rank_zero_only.rank == 0 else logging.ERROR)
+        logger.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
         if rank_zero_only.rank == 0:
-            logger.addHandler(_handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logger.addHandler(
+                _handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s")
+            )
         terminal = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
         terminal.setLevel(level)
         logger.addHandler(terminal)

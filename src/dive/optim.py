@@ -43,7 +43,7 @@ class SGD(Optimizer):
             raise ValueError(f"lr must be above 0, got {lr}")
         super().__init__(params, {"lr": lr})
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch overloads it
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; `closure`, where given, first computes the loss and its gradients, and is returned."""
         loss = None
         if closure is not None:

@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def command() -> str:
-    """This process's command line, as a shell would take it again.
+    """The command line of this process, as a shell would take it again.
 
     >>> sys.argv = ["train.py", "model.num_hiddens=[64, 64]"]
     >>> command()
@@ -48,7 +48,12 @@ def code_diff() -> str:
 def _git(*args: str) -> str | None:
     try:
         done = subprocess.run(
-            ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, errors="replace", check=True
+            ["git", *args],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -38,7 +38,9 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "train_seconds": throughput.seconds if throughput else None,
-        "samples_per_second": throughput.samples / throughput.seconds if throughput and throughput.seconds else None,
+        "samples_per_second": throughput.samples / throughput.seconds
+        if throughput and throughput.seconds
+        else None,
     }
 
 

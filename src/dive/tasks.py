@@ -119,9 +119,8 @@ class Regression(Task):
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Both are ``(batch, num_outputs)``; else ``(n, 1) - (n,)`` would broadcast silently."""
         if outputs.shape != targets.shape:
-            raise ValueError(
-                f"outputs and targets must have the same shape, got {tuple(outputs.shape)} and {tuple(targets.shape)}"
-            )
+            shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
+            raise ValueError(f"outputs and targets must have the same shape, got {shapes}")
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Squared errors, summed over the batch, averaged over the outputs of an example."""

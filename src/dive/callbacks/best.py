@@ -46,5 +46,9 @@ class EarlyStopping(callbacks.EarlyStopping):
 
     def __init__(self, monitor: str, patience: int, min_delta: float = 0.0) -> None:
         super().__init__(
-            monitor=monitor, mode=direction(monitor), patience=patience, min_delta=min_delta, check_on_train_epoch_end=True
+            monitor=monitor,
+            mode=direction(monitor),
+            patience=patience,
+            min_delta=min_delta,
+            check_on_train_epoch_end=True,
         )

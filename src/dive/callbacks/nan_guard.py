@@ -16,7 +16,9 @@ class NanGuard(pl.Callback):
         """Look at the metrics."""
         for name, value in trainer.callback_metrics.items():
             if not torch.isfinite(value):
-                raise RunError(f"{name} is {value.item()} in epoch {trainer.current_epoch}; a lower optimizer.lr may help")
+                raise RunError(
+                    f"{name} is {value.item()} in epoch {trainer.current_epoch}; a lower optimizer.lr may help"
+                )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the weights."""

@@ -43,6 +43,12 @@ class Console(Logger):
         if "train/loss" not in self._pending:
             return
         epoch = int(self._pending.pop("epoch", 0))
-        shown = {name: value for name, value in self._pending.items() if name.rsplit("/")[-1] in ("loss", "acc", "mse")}
-        log.info("epoch %2d  %s", epoch + 1, "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items())))
+        shown = {
+            name: value for name, value in self._pending.items() if name.rsplit("/")[-1] in ("loss", "acc", "mse")
+        }
+        log.info(
+            "epoch %2d  %s",
+            epoch + 1,
+            "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items())),
+        )
         self._pending = {}

@@ -97,7 +97,11 @@ def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
     epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]
-    kinds = [kind for kind in ("loss", "acc", "mse") if any(f"val/{kind}" in row or f"train/{kind}" in row for row in epochs)]
+    kinds = [
+        kind
+        for kind in ("loss", "acc", "mse")
+        if any(f"val/{kind}" in row or f"train/{kind}" in row for row in epochs)
+    ]
     if not kinds:
         return
     figure = Figure(figsize=(4.5 * len(kinds), 3.5), layout="constrained")

@@ -9,7 +9,7 @@ from dive.models.linear import linear
 def softmax(X: Tensor) -> Tensor:
     """Rows of scores to rows of probabilities: ``exp(x_j) / sum_k exp(x_k)`` (book equation 4.1.3).
 
-    The row's maximum is subtracted first: it cancels in the fraction and keeps ``exp`` from overflowing (book 4.5.2).
+    The row's maximum is subtracted first: it cancels in the fraction, and ``exp`` cannot overflow (book 4.5.2).
 
     Args:
         X: scores, ``(batch, num_classes)``.

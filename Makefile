@@ -1,0 +1,40 @@
+# Each target makes .venv and installs from requirements.lock when needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help train test lint bench tensorboard lock
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
+	@$(BIN)/python scripts/main_job.py $(ARGS)
+
+test: $(READY) ## run the tests and the examples in the docstrings
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY) ## time our epoch against a hand-written loop
+	@$(BIN)/python scripts/benchmark.py $(ARGS)
+
+tensorboard: $(READY) ## look at all runs and sweeps, on this machine only
+	@$(BIN)/tensorboard --logdir_spec runs:outputs,sweeps:multirun --host 127.0.0.1 $(ARGS)
+
+lock: $(READY) ## pin the newest versions that pyproject.toml allows
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade --quiet --output-file requirements.tmp
+	@{ sed '/^[^#]/,$$d' requirements.lock; cat requirements.tmp; } > requirements.new
+	@rm requirements.tmp && mv requirements.new requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dive needs Python 3.11 or newer")'
+	@echo "Installing into .venv (about 5 GB with CUDA on Linux; a few minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

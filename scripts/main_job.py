@@ -1,0 +1,27 @@
+"""What ``make train`` runs: the main job on Fashion-MNIST, or, where that cannot be had, on drawn garments."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dive.data import archives
+from dive.errors import DataError
+
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+
+def main() -> int:
+    """Choose the data, say so where it is not the real set, train; arguments go on to ``train.py``."""
+    data = []
+    try:
+        archives.ensure(archives.raw_folder(os.environ.get("DIVE_DATA", "data")))
+    except DataError as error:
+        why = str(error).removesuffix(archives.HELP).strip()
+        print(f"{why} Training on drawn garments instead (data=garments).", flush=True)
+        data = ["data=garments"]
+    return subprocess.run([sys.executable, str(TRAIN), "model=mlp", *data, *sys.argv[1:]]).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

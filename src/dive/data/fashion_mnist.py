@@ -1,0 +1,89 @@
+"""Fashion-MNIST: 70,000 grey images of clothing (book 4.2; Xiao et al., 2017, arXiv:1708.07747)."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dive.data import archives
+from dive.data.images import ClothingImages
+
+
+class FashionMNIST(ClothingImages):
+    """The published set, or an error that says why not and what helps.
+
+    The 10,000 official test images stay the test set. Pixels are the published bytes over 255.
+
+    Args:
+        root: the data folder; the files lie in its ``FashionMNIST/raw``, where torchvision puts them.
+        resize: height and width to scale the images to, from 28 by 28.
+        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
+            is the book's protocol.
+        batch_size: images of a batch, over all processes.
+        seed: of the holdout and of the order.
+        shuffle: show the training images in a new order each epoch.
+        num_workers: processes that make batches; 0 is fastest for sets in memory.
+        download: fetch missing or damaged files.
+
+    Raises:
+        ValueError: a size that cannot be.
+        DataError: (when loaded) files are missing or damaged and cannot be downloaded.
+    """
+
+    name = "fashion_mnist"
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        resize: Sequence[int],
+        val_size: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        download: bool = True,
+    ) -> None:
+        super().__init__(resize, val_size, batch_size, seed, shuffle, num_workers)
+        self.folder = archives.raw_folder(root)
+        self.download = download
+
+    def prepare_data(self) -> None:
+        """Download what is missing, where that is wanted."""
+        if self.download:
+            archives.ensure(self.folder)
+
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The published training and test set."""
+        return self._part("train"), self._part("t10k")
+
+    def _part(self, part: str) -> tuple[Tensor, Tensor]:
+        images = parse_idx(archives.read(self.folder, f"{part}-images-idx3-ubyte"))
+        labels = parse_idx(archives.read(self.folder, f"{part}-labels-idx1-ubyte"))
+        return images.unsqueeze(1), labels.long()
+
+
+def parse_idx(content: bytes) -> Tensor:
+    """An IDX file of unsigned bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
+
+    Args:
+        content: the whole file.
+
+    Returns:
+        A uint8 tensor of the shape that the file states.
+
+    Raises:
+        ValueError: it is no such file, or its length is not what its header states.
+
+    >>> parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
+    tensor([[7, 8, 9]], dtype=torch.uint8)
+    """
+    if content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"not an IDX file of unsigned bytes: it starts with {content[:3]!r}")
+    num_axes = content[3]
+    shape = np.frombuffer(content, dtype=">u4", count=num_axes, offset=4).astype(int).tolist()
+    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * num_axes)
+    if values.size != np.prod(shape):
+        raise ValueError(f"an IDX file of shape {shape} must hold {np.prod(shape)} values, got {values.size}")
+    return torch.from_numpy(values.reshape(shape).copy())

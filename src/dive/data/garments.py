@@ -1,0 +1,58 @@
+"""The embedded set: drawn garments, the shape and classes of Fashion-MNIST without a download."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dive.data.drawing import draw
+from dive.data.images import ClothingImages
+
+
+class Garments(ClothingImages):
+    """Images that the program draws itself: the same from the same `draw_seed`, on any machine.
+
+    Args:
+        num_train: images to draw for training and validation.
+        num_test: images to draw for testing.
+        draw_seed: of the drawings. The set stays the same while `seed` varies.
+        resize: height and width to scale the images to, from 28 by 28.
+        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set.
+        batch_size: images of a batch, over all processes.
+        seed: of the holdout and of the order.
+        shuffle: show the training images in a new order each epoch.
+        num_workers: processes that make batches; 0 is fastest for sets in memory.
+
+    Raises:
+        ValueError: a size that cannot be.
+    """
+
+    name = "garments"
+
+    def __init__(
+        self,
+        num_train: int,
+        num_test: int,
+        draw_seed: int,
+        resize: Sequence[int],
+        val_size: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(resize, val_size, batch_size, seed, shuffle, num_workers)
+        if min(num_train, num_test) < 1:
+            raise ValueError(f"num_train and num_test must be at least 1, got {num_train} and {num_test}")
+        self.num_train = num_train
+        self.num_test = num_test
+        self.draw_seed = draw_seed
+
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Draw both sets, one after the other."""
+        generator = torch.Generator().manual_seed(self.draw_seed)
+        return self._drawn(self.num_train, generator), self._drawn(self.num_test, generator)
+
+    def _drawn(self, num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(self.num_outputs, (num_images,), generator=generator)
+        return draw(labels, generator), labels

@@ -1,0 +1,105 @@
+"""What the image sets share: ten kinds of clothing, a holdout for validation, resizing."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dive.data.batches import TensorSet
+from dive.data.module import DataModule, Splits
+from dive.errors import DataError
+
+CLASS_NAMES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+
+
+class ClothingImages(DataModule):
+    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes.
+
+    Args:
+        resize: height and width to scale the images to, from 28 by 28.
+        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
+            is the book's protocol.
+        batch_size: images of a batch, over all processes.
+        seed: of the holdout and of the order.
+        shuffle: show the training images in a new order each epoch.
+        num_workers: processes that make batches; 0 is fastest for sets in memory.
+
+    Raises:
+        ValueError: a size that cannot be.
+    """
+
+    class_names = CLASS_NAMES
+    num_outputs = len(CLASS_NAMES)
+
+    def __init__(
+        self,
+        resize: Sequence[int],
+        val_size: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, shuffle, num_workers)
+        if len(resize) != 2 or min(resize) < 1:
+            raise ValueError(f"resize must be [height, width], each at least 1, got {list(resize)}")
+        if val_size < 0:
+            raise ValueError(f"val_size must be at least 0, got {val_size}")
+        self.size = (resize[0], resize[1])
+        self.val_size = val_size
+        self.num_inputs = resize[0] * resize[1]
+
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The training and the test set: images ``(n, 1, 28, 28)`` of bytes and labels ``(n,)`` of int64."""
+        raise NotImplementedError
+
+    def load(self) -> Splits:
+        """Read the set as floats in ``[0, 1]``, ``(n, 1, height, width)``, and hold out the validation images."""
+        (images, labels), (test_images, test_labels) = self.read()
+        if self.val_size >= len(images):
+            raise DataError(f"data.val_size={self.val_size}: must be below the {len(images)} training images")
+        test = self._floats(test_images, test_labels)
+        if self.val_size == 0:
+            return Splits(train=self._floats(images, labels), val=test, test=test)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        held_out, kept = order[: self.val_size], order[self.val_size :]
+        return Splits(
+            train=self._floats(images[kept], labels[kept]),
+            val=self._floats(images[held_out], labels[held_out]),
+            test=test,
+        )
+
+    def _floats(self, images: Tensor, labels: Tensor) -> TensorSet:
+        return TensorSet(as_floats(images, self.size), labels)
+
+    def text_labels(self, indices: Iterable[int]) -> list[str]:
+        """The names of classes, by their numbers (book 4.2.1)."""
+        return [self.class_names[int(i)] for i in indices]
+
+
+def as_floats(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bytes to floats in ``[0, 1]``, scaled to `size` where it differs.
+
+    Args:
+        images: ``(n, 1, height, width)``, uint8.
+        size: height and width wanted.
+
+    Returns:
+        ``(n, 1, *size)``, float32.
+    """
+    floats = images.float().div_(255)
+    if floats.shape[2:] == size:
+        return floats
+    return F.interpolate(floats, size=size, mode="bilinear", antialias=True).clamp_(0, 1)

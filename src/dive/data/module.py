@@ -1,0 +1,116 @@
+"""What all data modules share: splits held in memory, loaded once, batched by indexing."""
+
+from typing import NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from dive.data.batches import Batch, BatchOrder, TensorSet, loader
+from dive.errors import DataError
+
+
+class Splits(NamedTuple):
+    """The examples to train on, to validate on, and to test on where there are any."""
+
+    train: TensorSet
+    val: TensorSet
+    test: TensorSet | None = None
+
+
+class DataModule(pl.LightningDataModule):
+    """Splits in memory. What to load is all that subclasses add.
+
+    A subclass sets `name`, `num_inputs` and `num_outputs` (known before anything is loaded: the model is built
+    from them) and writes `load`; `prepare_data` is the place for a download.
+
+    Args:
+        batch_size: examples of a batch, over all processes.
+        seed: of the order of the training examples, and of whatever `load` draws.
+        shuffle: show the training examples in a new order each epoch.
+        num_workers: processes that make batches; 0 is fastest for sets in memory.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
+    """
+
+    name: str
+    num_inputs: int
+    num_outputs: int
+
+    def __init__(self, batch_size: int, seed: int = 0, shuffle: bool = True, num_workers: int = 0) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.num_workers = num_workers
+        self._splits: Splits | None = None
+
+    def load(self) -> Splits:
+        """Read or draw the set."""
+        raise NotImplementedError
+
+    @property
+    def splits(self) -> Splits:
+        """The set, loaded at the first call."""
+        if self._splits is None:
+            self._splits = self.load()
+        return self._splits
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the set, and put it on the trainer's device where it fits there."""
+        device = self._device()
+        if device.type != "cpu" and all(fits(part, device) for part in self.splits if part is not None):
+            train, val, test = self.splits
+            self._splits = Splits(train.to(device), val.to(device), test.to(device) if test else None)
+
+    def _device(self) -> torch.device:
+        # Worker processes cannot hand over tensors of an accelerator.
+        if self.trainer is None or self.num_workers > 0:
+            return torch.device("cpu")
+        return self.trainer.strategy.root_device
+
+    def _loader(self, examples: TensorSet, shuffle: bool) -> DataLoader[Batch]:
+        order = BatchOrder(
+            len(examples),
+            self.batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            device=examples.inputs.device,
+        )
+        return loader(examples, order, self.num_workers)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the training split, in the order of the trainer's epoch."""
+        return self._loader(self.splits.train, shuffle=self.shuffle)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the validation split, in its own order."""
+        return self._loader(self.splits.val, shuffle=False)
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split."""
+        return self.splits.test is not None
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Batches of the test split, in its own order.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if self.splits.test is None:
+            raise DataError(f"{self.name} has no test split")
+        return self._loader(self.splits.test, shuffle=False)
+
+
+def fits(examples: TensorSet, device: torch.device) -> bool:
+    """Whether a set takes up less than half of what is free on a CUDA device; always on others."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return 2 * (examples.inputs.nbytes + examples.targets.nbytes) < free

@@ -1,0 +1,85 @@
+"""Synthetic linear regression data (book 3.3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dive.data.batches import TensorSet
+from dive.data.module import DataModule, Splits
+
+
+class SyntheticRegression(DataModule):
+    """Draws ``y = X w + b + noise`` with ``X ~ N(0, 1)`` (book equation 3.3.1).
+
+    Args:
+        w: the true weights; as many as an example has features.
+        b: the true bias.
+        noise: standard deviation of the noise.
+        num_train: training examples.
+        num_val: validation examples.
+        batch_size: examples of a batch, over all processes.
+        seed: of the examples and of their order.
+        shuffle: show the training examples in a new order each epoch.
+        num_workers: processes that make batches; 0 is fastest for sets in memory.
+
+    Raises:
+        ValueError: `w` is empty, there are no examples, or the noise is negative.
+    """
+
+    name = "synthetic_regression"
+    num_outputs = 1
+
+    def __init__(
+        self,
+        w: Sequence[float],
+        b: float,
+        noise: float,
+        num_train: int,
+        num_val: int,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(batch_size, seed, shuffle, num_workers)
+        if len(w) < 1:
+            raise ValueError("w must have at least one weight, got []")
+        if min(num_train, num_val) < 1:
+            raise ValueError(f"num_train and num_val must be at least 1, got {num_train} and {num_val}")
+        if noise < 0:
+            raise ValueError(f"noise must be at least 0, got {noise}")
+        self.num_inputs = len(w)
+        self.w = torch.tensor(w, dtype=torch.float32).reshape(-1, 1)
+        self.b = torch.tensor([b], dtype=torch.float32)
+        self.noise = noise
+        self.num_train = num_train
+        self.num_val = num_val
+
+    def load(self) -> Splits:
+        """Draw both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
+        generator = torch.Generator().manual_seed(self.seed)
+        X = torch.randn(self.num_train + self.num_val, self.num_inputs, generator=generator)
+        noise = self.noise * torch.randn(len(X), 1, generator=generator)
+        y = X @ self.w + self.b + noise
+        cut = self.num_train
+        return Splits(train=TensorSet(X[:cut], y[:cut]), val=TensorSet(X[cut:], y[cut:]))
+
+
+def least_squares(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The closed-form solution: ``w, b`` that minimise ``|X w + b - y|^2`` (book equation 3.1.9).
+
+    Args:
+        X: examples, ``(num_examples, num_inputs)``.
+        y: targets, ``(num_examples, num_outputs)``.
+
+    Returns:
+        ``w: (num_inputs, num_outputs)`` and ``b: (num_outputs,)``.
+
+    >>> X = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> least_squares(X, 3 * X + 1)
+    (tensor([[3.0000]]), tensor([1.0000]))
+    """
+    design = torch.cat([X, torch.ones(len(X), 1)], dim=1).double()
+    solution = torch.linalg.lstsq(design, y.double()).solution.float()
+    return solution[:-1], solution[-1]
