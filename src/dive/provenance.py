@@ -15,13 +15,8 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def command() -> str:
-    """The command line of this process, as a shell would take it again.
-
-    >>> sys.argv = ["train.py", "model.num_hiddens=[64, 64]"]
-    >>> command()
-    "python train.py 'model.num_hiddens=[64, 64]'"
-    """
-    return shlex.join(["python", *sys.argv])
+    """What was typed to start this process, as a shell would take it again."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def environment() -> dict[str, Any]:

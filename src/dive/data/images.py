@@ -7,21 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dive.data.batches import TensorSet
+from dive.data.drawing import GARMENTS
 from dive.data.module import DataModule, Splits
 from dive.errors import DataError
-
-CLASS_NAMES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
 
 
 class ClothingImages(DataModule):
@@ -40,8 +28,8 @@ class ClothingImages(DataModule):
         ValueError: a size that cannot be.
     """
 
-    class_names = CLASS_NAMES
-    num_outputs = len(CLASS_NAMES)
+    class_names = GARMENTS
+    num_outputs = len(GARMENTS)
 
     def __init__(
         self,

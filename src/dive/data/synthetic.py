@@ -77,8 +77,9 @@ def least_squares(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         ``w: (num_inputs, num_outputs)`` and ``b: (num_outputs,)``.
 
     >>> X = torch.tensor([[0.0], [1.0], [2.0]])
-    >>> least_squares(X, 3 * X + 1)
-    (tensor([[3.0000]]), tensor([1.0000]))
+    >>> w, b = least_squares(X, 3 * X + 1)
+    >>> w.round(decimals=4), b.round(decimals=4)
+    (tensor([[3.]]), tensor([1.]))
     """
     design = torch.cat([X, torch.ones(len(X), 1)], dim=1).double()
     solution = torch.linalg.lstsq(design, y.double()).solution.float()

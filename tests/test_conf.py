@@ -1,0 +1,105 @@
+"""Every YAML under conf/ composes, builds and takes a step."""
+
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import yaml
+
+from dive import build
+from dive.compose import CONF, settings
+
+SMALL_IMAGES = ("data=garments", "data.num_train=64", "data.num_test=32", "data.val_size=32", "data.batch_size=32")
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    return sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "task"))
+
+
+CHOICES = [(group, name) for group in groups() for name in names(group)]
+
+
+def small(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Where Fashion-MNIST would be loaded, draw a few garments instead."""
+    config = settings(*overrides)
+    return (*overrides, *SMALL_IMAGES) if config["data"]["_target_"] == "dive.data.FashionMNIST" else overrides
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=[f"{group}={name}" for group, name in CHOICES])
+def test_every_config_composes_builds_and_takes_a_step(group: str, name: str, tmp_path: Path) -> None:
+    overrides: tuple[str, ...] = (f"{group}={name}",)
+    if group == "data" and name == "synthetic_regression":
+        overrides = (*overrides, "model=linear_regression")
+    config = settings(*small(overrides) if group != "data" else overrides)
+    pl.seed_everything(0, verbose=False)
+    if name == "fashion_mnist":
+        return  # composed and checked; its loading is tested with the real files
+    data = build.data(config)
+    task = build.task(config, data)
+    before = [p.detach().clone() for p in task.parameters()]
+    if group == "trainer" and name in ("gpu", "mps", "ddp"):
+        return  # needs a device, or several processes: tests/test_train.py runs ddp
+    config["trainer"] |= {"max_epochs": 1, "limit_train_batches": 1, "accelerator": "cpu"}
+    trainer = build.trainer(config, tmp_path)
+    trainer.fit(task, data)
+    assert trainer.global_step == 1
+    assert any(not torch.equal(p, old) for p, old in zip(task.parameters(), before, strict=True))
+
+
+def test_every_task_is_used_by_a_model() -> None:
+    used = {
+        choice
+        for path in (CONF / "model").glob("*.yaml")
+        for entry in yaml.safe_load(path.read_text())["defaults"]
+        if isinstance(entry, dict)
+        for group, choice in entry.items()
+        if group == "/task@_global_"
+    }
+    assert used == set(names("task"))
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_config_says_what_it_is_and_stays_short(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert any(line.startswith("# ") and not line.startswith("# @package") for line in lines[:2])
+    assert len(lines) <= 36
+
+
+@pytest.mark.parametrize("name", names("experiment"))
+def test_every_experiment_states_command_cost_and_score(name: str) -> None:
+    header = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert f"#   command   python train.py experiment={name}\n" in header
+    assert "#   cost      " in header
+    assert "#   expected  " in header
+
+
+@pytest.mark.parametrize("name", names("model"))
+def test_a_model_brings_its_data_and_another_can_be_chosen(name: str) -> None:
+    own = settings(f"model={name}")["data"]["_target_"]
+    assert own == ("dive.data.SyntheticRegression" if "linear" in name else "dive.data.FashionMNIST")
+    assert settings(f"model={name}", "data=garments")["data"]["_target_"] == "dive.data.Garments"
+
+
+def test_a_resized_set_needs_no_second_edit() -> None:
+    config = settings("model=mlp", *SMALL_IMAGES, "data.resize=[32,32]")
+    task = build.task(config, build.data(config))
+    assert task(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_the_book_s_numbers_reach_optimizer_and_trainer() -> None:
+    linear, mlp = settings("model=linear_regression_scratch"), settings("model=mlp")
+    assert (linear["optimizer"]["lr"], linear["trainer"]["max_epochs"], linear["data"]["batch_size"]) == (
+        0.03,
+        3,
+        32,
+    )
+    assert (mlp["optimizer"]["lr"], mlp["trainer"]["max_epochs"], mlp["data"]["batch_size"]) == (0.1, 10, 256)
+
+
+def test_adam_keeps_its_own_learning_rate() -> None:
+    assert settings("model=mlp", "optimizer=adam")["optimizer"]["lr"] == 0.001
