@@ -1,27 +1,42 @@
 """What all tests share: quiet Lightning, the real data set where it is, short runs of any configuration."""
 
+import json
+import logging
 import os
-from collections.abc import Callable
+import runpy
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
 
 from dive import build
 from dive.compose import settings
-from dive.log import quiet
+from dive.log import SOURCES, quiet
 from dive.tasks import Task
 from dive.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
-# pytest puts its own filters in place for each test, so these stand in the fixture `quiet_lightning`.
 
 
 @pytest.fixture(autouse=True)
 def quiet_lightning() -> None:
-    """Warnings are errors, but for those that dive itself silences."""
+    """Warnings are errors, but for those that dive itself silences; pytest resets filters before each test."""
     quiet()
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """A run sends its messages to its own files; afterwards nobody listens any more."""
+    yield
+    for name in SOURCES:
+        logger = logging.getLogger(name)
+        logger.propagate = True
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +70,25 @@ def fit(tmp_path: Path) -> Callable[..., Fitted]:
         return Fitted(task, trainer, config)
 
     return fitted
+
+
+class Finished(NamedTuple):
+    """A run of train.py: its directory and its result."""
+
+    directory: Path
+    result: dict[str, Any]
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
+    """Run train.py in this process, in a new directory unless one is named: ``train("model=mlp")``."""
+
+    def trained(*overrides: str, directory: Path | None = None) -> Finished:
+        run = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        placed = () if any(word.startswith("resume=") for word in overrides) else (f"hydra.run.dir={run}",)
+        monkeypatch.setattr(sys, "argv", ["train.py", *overrides, *placed])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        return Finished(run, json.loads((run / "result.json").read_text()))
+
+    return trained

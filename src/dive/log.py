@@ -8,7 +8,12 @@ from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
 
 # Who is heard, and from which level on the terminal. At DEBUG, Lightning would log each hook of each step.
-SOURCES = {"dive": logging.INFO, "pytorch_lightning": logging.WARNING, "py.warnings": logging.WARNING}
+SOURCES = {
+    "dive": logging.INFO,
+    "pytorch_lightning": logging.WARNING,
+    "lightning_fabric": logging.WARNING,
+    "py.warnings": logging.WARNING,
+}
 
 # Lightning's advice that does not hold here, and why.
 NOT_OURS = (

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
 from dive.callbacks import Throughput
-from dive.loggers import History
+from dive.loggers.history import History, Row
 
 Result = dict[str, Any]
 
@@ -28,13 +29,15 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     history = next((logger for logger in trainer.loggers if isinstance(logger, History)), None)
     throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)
     best = history.best(config["optimize"]) if history else {}
+    final = history.final() if history else {}
     return {
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
         "seed": config["seed"],
         "optimize": config["optimize"],
         "score": best.get(config["optimize"]),
-        "metrics": {"best": best, "final": history.final() if history else {}},
+        "best_epoch": int(best["epoch"]) + 1 if best else None,
+        "metrics": {"best": _without_epoch(best), "final": _without_epoch(final)},
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "train_seconds": throughput.seconds if throughput else None,
@@ -44,14 +47,22 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     }
 
 
+def _without_epoch(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "epoch"}
+
+
+@rank_zero_only
 def show(result: Result, directory: Path) -> None:
     """Print the metrics, best epoch beside last, and where the run lies."""
     best, final = result["metrics"]["best"], result["metrics"]["final"]
-    table = Table(title=f"{result['model']} on {result['data']}, {result['epochs']} epochs", title_justify="left")
+    table = Table(
+        title=f"{result['model']} on {result['data']}: best epoch {result['best_epoch']} of {result['epochs']}",
+        title_justify="left",
+    )
     table.add_column("metric")
     table.add_column(f"best {result['optimize']}", justify="right")
     table.add_column("final", justify="right")
-    for name in sorted(final.keys() - {"epoch"}):
+    for name in sorted(final):
         table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
     console = Console()
     console.print(table)

@@ -19,6 +19,11 @@ class Trainer(pl.Trainer):
         super().__init__(**settings, use_distributed_sampler=False)
         self.compile = compile
 
+    @property
+    def log_dir(self) -> str:
+        """The run's directory: where profiles go."""
+        return self.default_root_dir
+
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Compile where asked, then fit."""
         if self.compile:

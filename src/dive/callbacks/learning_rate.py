@@ -8,4 +8,4 @@ class LearningRate(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Read it off the optimizer."""
-        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"])
+        pl_module.log("lr", trainer.optimizers[0].param_groups[0]["lr"], sync_dist=True)

@@ -40,7 +40,7 @@ class Throughput(pl.Callback):
         samples = pl_module.means["train"].num_examples * trainer.world_size
         self.seconds += seconds
         self.samples += samples
-        pl_module.log("train/samples_per_second", samples / seconds)
+        pl_module.log("train/samples_per_second", samples / seconds, sync_dist=True)
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,0 +1,46 @@
+"""The lines an epoch leaves in the log."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dive.loggers import Console
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """The lines so far, also after another test has sent dive's messages elsewhere."""
+    monkeypatch.setattr(logging.getLogger("dive"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="dive")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "dive.loggers.console"]
+
+
+def test_an_epoch_s_metrics_are_one_line_once_the_training_loss_has_come(lines: Callable[[], list[str]]) -> None:
+    console = Console()
+    console.log_metrics({"val/loss": 0.25, "val/acc": 0.5, "epoch": 0}, step=3)
+    assert lines() == []
+    console.log_metrics({"train/loss": 0.123456, "lr": 0.1, "train/samples_per_second": 9e9, "epoch": 0}, step=3)
+    assert lines() == ["epoch  1  train/loss 0.1235  val/acc 0.5  val/loss 0.25"]
+
+
+def test_a_line_has_nothing_of_the_epoch_before(lines: Callable[[], list[str]]) -> None:
+    console = Console()
+    console.log_metrics({"val/loss": 0.25, "train/loss": 1.0, "epoch": 8}, step=3)
+    console.log_metrics({"train/loss": 0.5, "epoch": 9}, step=7)
+    assert lines() == ["epoch  9  train/loss 1  val/loss 0.25", "epoch 10  train/loss 0.5"]
+
+
+def test_metrics_without_a_training_loss_print_nothing(lines: Callable[[], list[str]]) -> None:
+    Console().log_metrics({"test/loss": 0.25, "test/acc": 0.5, "epoch": 3}, step=12)
+    assert lines() == []
+
+
+def test_a_fit_leaves_one_line_an_epoch(lines: Callable[[], list[str]], fit: Callable[..., Any]) -> None:
+    fitted = fit("model=linear_regression", "data.num_train=100", "data.num_val=50")
+    written = lines()
+    assert [line[:8] for line in written] == ["epoch  1", "epoch  2", "epoch  3"]
+    last = fitted.trainer.callback_metrics
+    shown = [f"{name} {last[name].item():.4g}" for name in ("train/loss", "train/mse", "val/loss", "val/mse")]
+    assert written[-1] == "  ".join(["epoch  3", *shown])

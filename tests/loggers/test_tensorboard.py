@@ -1,0 +1,50 @@
+"""What TensorBoard would show of a run, read back from its event files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dive.loggers import TensorBoard
+
+GARMENTS = ("data=garments", "data.num_train=60", "data.num_test=30", "data.val_size=20", "data.batch_size=16")
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Each curve as steps and values."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any], tmp_path: Path) -> None:
+    fitted = fit("model=linear_regression", "data.num_train=100", "data.num_val=50")
+    curves = scalars(tmp_path / "tensorboard")
+    history = next(logger for logger in fitted.trainer.loggers if logger.name == "history")
+    for tag in ("train/loss", "val/loss", "train/mse", "val/mse", "lr"):
+        assert [step for step, _ in curves[tag]] == [3, 7, 11]  # the last of each four steps
+        assert [value for _, value in curves[tag]] == [history.rows[step][tag] for step in (3, 7, 11)]
+    assert [value for _, value in curves["lr"]] == pytest.approx([0.03] * 3)
+    assert len(curves["error/w"]) == len(curves["error/b"]) == 1
+
+
+def test_a_classification_has_accuracies_too_and_its_test_a_point(fit: Callable[..., Any], tmp_path: Path) -> None:
+    fitted = fit("model=softmax_regression", *GARMENTS, "trainer.max_epochs=2")
+    tested = fitted.trainer.test(fitted.task, fitted.trainer.datamodule, verbose=False)[0]
+    curves = scalars(tmp_path / "tensorboard")
+    for tag in ("train/loss", "val/loss", "train/acc", "val/acc", "lr"):
+        assert len(curves[tag]) == 2
+    assert [value for _, value in curves["test/acc"]] == [pytest.approx(tested["test/acc"])]
+    assert not [tag for tag in curves if tag.startswith("error/") or tag == "hp_metric"]
+
+
+def test_its_folder_holds_event_files_and_nothing_beside_them(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path)
+    logger.log_hyperparams({"lr": 0.1})
+    logger.log_metrics({"val/loss": 0.5}, step=3)
+    logger.save()
+    assert scalars(tmp_path / "tensorboard")["val/loss"] == [(3, 0.5)]
+    logger.finalize("success")
+    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
+    assert all(path.name.startswith("events.out.tfevents.") for path in (tmp_path / "tensorboard").iterdir())
