@@ -46,14 +46,21 @@ def scores(results: Sequence[dict[str, Any]]) -> str:
     return ", ".join(f"{name} {spread([row[name] for row in final])}" for name in names)
 
 
-def write_header(experiment: str, cost: str, score: str) -> str:
-    """Put cost and score into an experiment's header; returns the section of the book that it states."""
+def write_header(experiment: str, cost: str, score: str) -> tuple[str, str]:
+    """Put cost and score into an experiment's header; returns the section of the book and the title that it states.
+
+    Raises:
+        ValueError: the header has no line such as ``# Book 5.2.2: a multilayer perceptron.``
+    """
     path = EXPERIMENTS / f"{experiment}.yaml"
     text = path.read_text()
     text = re.sub(r"(?m)^#   cost .*$", f"#   cost      {cost}", text)
     text = re.sub(r"(?m)^#   expected .*$", f"#   expected  {score} (last epoch, seeds {SEEDS})", text)
+    title = re.search(r"(?m)^# Book (.*?): (.*)\.$", text)
+    if title is None:
+        raise ValueError(f"{path} does not state its section of the book")
     path.write_text(text)
-    return re.search(r"(?m)^# Book (.*?): (.*)\.$", text).group(1, 2)
+    return title[1], title[2]
 
 
 def main() -> None:

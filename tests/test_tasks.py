@@ -89,13 +89,13 @@ def test_regression_refuses_targets_of_another_shape_than_the_outputs(targets: t
 
 @pytest.mark.parametrize("targets", [(5, 1), (4,)])
 def test_classification_refuses_targets_that_are_not_one_class_an_example(targets: tuple[int, ...]) -> None:
-    task = Classification(SoftmaxRegression(3, 4), loss=lambda logits, y: logits.sum(), optimizer=SGD)
+    task = Classification(SoftmaxRegression(3, 4), loss=lambda logits, _: logits.sum(), optimizer=SGD)
     with pytest.raises(ValueError, match=r"targets \(batch,\), got \(5, 4\)"):
         task.validation_step((torch.zeros(5, 3), torch.zeros(targets, dtype=torch.int64)), 0)
 
 
 def test_classification_refuses_outputs_without_a_column_a_class() -> None:
-    task = Classification(nn.Flatten(0), loss=lambda logits, y: logits.sum(), optimizer=SGD)
+    task = Classification(nn.Flatten(0), loss=lambda logits, _: logits.sum(), optimizer=SGD)
     with pytest.raises(ValueError, match=r"outputs must be \(batch, num_classes\)"):
         task.test_step((torch.zeros(5, 3), torch.zeros(15, dtype=torch.int64)), 0)
 

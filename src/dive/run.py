@@ -19,7 +19,7 @@ from dive import provenance
 from dive.errors import RunError
 from dive.log import log_to
 
-Config = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -38,7 +38,7 @@ class Run:
         RunError: (on entering) the directory holds another run, or nothing to resume.
     """
 
-    def __init__(self, directory: Path, config: Config, resume: bool = False) -> None:
+    def __init__(self, directory: Path, config: dict[str, Any], resume: bool = False) -> None:
         self.directory = directory
         self.config = config
         self.resume = resume
@@ -93,11 +93,21 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-            reason = "interrupted" if interrupted else f"{type(error).__name__}: {error}"
-            logging.getLogger(__name__).debug("the run failed", exc_info=error)
-            self._write_result({"status": "interrupted" if interrupted else "failed", "error": reason})
+        if error is None:
+            return
+        # Lightning turns Ctrl-C into SystemExit(1) and SIGTERM into SystemExit(None).
+        exit_code = None
+        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+            exit_code = 130
+        elif isinstance(error, SystemExit):
+            exit_code = 143
+        if exit_code is None:
+            self._write_result({"status": "failed", "error": f"{type(error).__name__}: {error}"})
+            return
+        self._write_result({"status": "interrupted", "error": f"exit code {exit_code}"})
+        if (self.directory / "checkpoints" / "last.ckpt").is_file():
+            log.info("interrupted; to go on: python train.py resume=%s", self.directory)
+        raise SystemExit(exit_code) from error
 
 
 def write(path: Path, text: str) -> None:

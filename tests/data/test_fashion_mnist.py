@@ -1,0 +1,179 @@
+"""The real set, against torchvision's own reading of the same files."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision import datasets
+from torchvision.transforms.v2.functional import resize
+
+from dive.data import FashionMNIST, archives
+from dive.data.fashion_mnist import parse_idx
+from dive.errors import DataError
+
+Parts = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def module(root: Path, **settings: object) -> FashionMNIST:
+    return FashionMNIST(
+        root, **{"resize": [28, 28], "val_size": 10000, "batch_size": 256, "download": False} | settings
+    )
+
+
+@pytest.fixture(scope="module")
+def parts(real_data: Path) -> Parts:
+    """The training and the test set as dive reads them."""
+    return module(real_data).read()
+
+
+@pytest.fixture
+def read_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are checked and unpacked once for all tests."""
+    monkeypatch.setattr(FashionMNIST, "read", lambda _: parts)
+
+
+@pytest.fixture(scope="module")
+def oracle(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[datasets.FashionMNIST]:
+    """The training and the test set as torchvision reads the same files."""
+    root = tmp_path_factory.mktemp("torchvision")
+    folder = archives.raw_folder(root)
+    folder.mkdir(parents=True)
+    for archive in archives.raw_folder(real_data).glob("*.gz"):
+        (folder / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
+    return [datasets.FashionMNIST(root, train=train) for train in (True, False)]
+
+
+def idx(array: np.ndarray) -> bytes:
+    """Write what `parse_idx` reads."""
+    lengths = np.array(array.shape, dtype=">u4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + lengths + array.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 28, 28), (1, 2, 3, 4), (300, 1), (0, 28, 28)])
+def test_an_idx_file_is_read_as_it_was_written(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(256, size=shape)
+    parsed = parse_idx(idx(array))
+    assert parsed.dtype == torch.uint8
+    assert parsed.shape == shape
+    assert parsed.tolist() == array.tolist()
+
+
+def test_what_is_read_can_be_written_to() -> None:
+    content = idx(np.arange(6).reshape(2, 3))
+    parse_idx(content).zero_()
+    assert parse_idx(content).tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "starts with b''"),
+        (b"\x1f\x8b\x08\x00", "not an IDX file of unsigned bytes"),
+        (bytes([0, 0, 13, 1, 0, 0, 0, 1, 0, 0, 0, 0]), "not an IDX file of unsigned bytes"),
+        (bytes([0, 0, 8, 2, 0, 0]), "buffer is smaller"),
+        (idx(np.arange(6).reshape(2, 3))[:-1], r"shape \[2, 3\] must hold 6 values, got 5"),
+        (idx(np.arange(6).reshape(2, 3)) + b"\0", r"shape \[2, 3\] must hold 6 values, got 7"),
+    ],
+    ids=["empty", "still packed", "floats", "half a header", "too short", "too long"],
+)
+def test_other_files_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_idx(content)
+
+
+def test_bytes_are_those_that_torchvision_reads(parts: Parts, oracle: list[datasets.FashionMNIST]) -> None:
+    for (images, labels), theirs in zip(parts, oracle, strict=True):
+        assert images.dtype == torch.uint8
+        assert labels.dtype == torch.int64
+        assert torch.equal(images.squeeze(1), theirs.data)
+        assert torch.equal(labels, theirs.targets)
+
+
+def test_the_test_set_is_the_official_one_as_floats(
+    real_data: Path, read_once: None, oracle: list[datasets.FashionMNIST]
+) -> None:
+    test = module(real_data).splits.test
+    assert test.inputs.shape == (10000, 1, 28, 28)
+    assert test.inputs.dtype == torch.float32
+    assert (test.inputs.min(), test.inputs.max()) == (0, 1)
+    torch.testing.assert_close(test.inputs.squeeze(1), oracle[1].data / 255, rtol=0, atol=1e-7)
+    assert torch.equal(test.targets, oracle[1].targets)
+    assert test.targets.bincount().tolist() == [1000] * 10
+
+
+def fingerprints(images: Tensor) -> Tensor:
+    """A number for each image, from every fifth pixel, exact in float32; sorted, they tell sets apart."""
+    pixels = images.flatten(1)[:, ::5].float() * (255 if images.is_floating_point() else 1)
+    return pixels.round() @ torch.arange(1.0, 1 + pixels.shape[1])
+
+
+def test_the_holdout_and_the_rest_are_the_training_set(real_data: Path, read_once: None, parts: Parts) -> None:
+    train, val, _ = module(real_data, val_size=10000).splits
+    assert train.inputs.shape == (50000, 1, 28, 28)
+    assert val.inputs.shape == (10000, 1, 28, 28)
+    both = torch.cat([fingerprints(train.inputs), fingerprints(val.inputs)])
+    assert torch.equal(both.sort().values, fingerprints(parts[0][0]).sort().values)
+    assert torch.cat([train.targets, val.targets]).bincount().tolist() == [6000] * 10
+    assert min(float(train.inputs.min()), float(val.inputs.min())) >= 0
+    assert max(float(train.inputs.max()), float(val.inputs.max())) <= 1
+
+
+def test_the_holdout_is_drawn_with_the_seed(real_data: Path, read_once: None) -> None:
+    held_out = [module(real_data, val_size=1000, seed=seed).splits.val.targets for seed in (0, 0, 1)]
+    assert torch.equal(held_out[0], held_out[1])
+    assert not torch.equal(held_out[0], held_out[2])
+    assert (held_out[0].bincount(minlength=10) > 50).all()
+
+
+def test_without_a_holdout_validation_is_on_the_official_test_set(
+    real_data: Path, read_once: None, oracle: list[datasets.FashionMNIST]
+) -> None:
+    train, val, test = module(real_data, val_size=0).splits
+    assert (len(train), len(val)) == (60000, 10000)
+    assert val is test
+    assert torch.equal(val.targets, oracle[1].targets)
+    assert torch.equal(train.targets, oracle[0].targets)
+
+
+def test_a_holdout_as_large_as_the_training_set_is_refused(real_data: Path, read_once: None) -> None:
+    with pytest.raises(DataError, match=r"data\.val_size=60000: must be below the 60000 training images"):
+        module(real_data, val_size=60000).load()
+
+
+def test_resizing_is_torchvision_s(
+    real_data: Path, parts: Parts, oracle: list[datasets.FashionMNIST], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tuple((images[:600], labels[:600]) for images, labels in parts)
+    monkeypatch.setattr(FashionMNIST, "read", lambda _: few)
+    data = module(real_data, resize=[32, 32], val_size=0)
+    assert data.num_inputs == 1024
+    expected = resize(oracle[1].data[:600].unsqueeze(1) / 255, [32, 32], antialias=True)
+    torch.testing.assert_close(data.splits.test.inputs, expected, rtol=0, atol=1e-5)
+
+
+def test_classes_have_the_names_that_the_authors_gave_them(oracle: list[datasets.FashionMNIST]) -> None:
+    theirs = [name.lower().removesuffix("/top") for name in oracle[0].classes]
+    assert list(FashionMNIST.class_names) == theirs
+
+
+def test_labels_are_named_as_in_the_book(tmp_path: Path) -> None:
+    assert module(tmp_path).text_labels(torch.tensor([0, 9, 1])) == ["t-shirt", "ankle boot", "trouser"]
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_files_are_downloaded_only_where_that_is_wanted(
+    download: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(archives, "ensure", asked.append)
+    module(tmp_path, download=download).prepare_data()
+    assert asked == ([tmp_path / "FashionMNIST" / "raw"] if download else [])
+
+
+def test_without_files_nothing_takes_their_place(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"Fashion-MNIST is not in {tmp_path}"):
+        module(tmp_path).train_dataloader()
+    assert not list(tmp_path.iterdir())
