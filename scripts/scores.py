@@ -47,7 +47,7 @@ def scores(results: Sequence[dict[str, Any]]) -> str:
 
 
 def write_header(experiment: str, cost: str, score: str) -> tuple[str, str]:
-    """Put cost and score into an experiment's header; returns the section of the book and the title that it states.
+    """Put cost and score into an experiment's header; returns its section of the book and its title.
 
     Raises:
         ValueError: the header has no line such as ``# Book 5.2.2: a multilayer perceptron.``
