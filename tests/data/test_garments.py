@@ -106,18 +106,12 @@ def test_a_holdout_too_large_names_the_key_and_the_limit() -> None:
 
 
 def test_models_learn_it_and_a_hidden_layer_helps(fit: Callable[..., Any]) -> None:
-    few = ("data=garments", "data.num_train=5000", "data.num_test=100", "data.val_size=1000", "data.batch_size=64")
-    scores = {
-        model: float(
-            fit(
-                f"model={model}",
-                *few,
-                "trainer.max_epochs=10",
-                "callbacks.checkpoint=null",
-                "callbacks.progress=null",
-                "logger.tensorboard=null",
-            ).trainer.callback_metrics["val/acc"]
-        )
+    few = ("data=garments", "data.num_train=4000", "data.num_test=1", "data.val_size=1000", "data.batch_size=64")
+    recipe = ("optimizer.lr=0.2", "trainer.max_epochs=8")
+    silent = ("callbacks.checkpoint=null", "callbacks.progress=null", "logger.tensorboard=null")
+    softmax, mlp = (
+        float(fit(f"model={model}", *few, *recipe, *silent).trainer.callback_metrics["val/acc"])
         for model in ("softmax_regression", "mlp")
-    }
-    assert 0.5 < scores["softmax_regression"] < scores["mlp"] < 1
+    )
+    assert 0.5 < softmax < mlp - 0.03, "chance is 0.1"
+    assert mlp < 0.98

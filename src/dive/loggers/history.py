@@ -97,19 +97,18 @@ def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
     epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]
-    kinds = [
-        kind
-        for kind in ("loss", "acc", "mse")
-        if any(f"val/{kind}" in row or f"train/{kind}" in row for row in epochs)
-    ]
+    kinds = [kind for kind in ("loss", "acc") if any(f"train/{kind}" in row for row in epochs)]
     if not kinds:
         return
     figure = Figure(figsize=(4.5 * len(kinds), 3.5), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        shown: list[float] = []
         for split, style in (("train", "-"), ("val", "--")):
-            points = [(row["epoch"] + 1, row[f"{split}/{kind}"]) for row in epochs if f"{split}/{kind}" in row]
-            axes.plot(*zip(*points, strict=True), style, marker=".", label=f"{split}/{kind}") if points else None
-        axes.set(xlabel="epoch", ylabel=kind, yscale="linear" if kind == "acc" else "log")
+            curve = {row["epoch"] + 1: row[f"{split}/{kind}"] for row in epochs if f"{split}/{kind}" in row}
+            axes.plot(curve.keys(), curve.values(), style, marker=".", label=f"{split}/{kind}")
+            shown += curve.values()
+        steep = min(shown) > 0 and max(shown) > 10 * min(shown)
+        axes.set(xlabel="epoch", ylabel=kind, yscale="log" if steep else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -1,0 +1,362 @@
+"""A configuration is judged before anything of it is built: what may be built, its arguments, its numbers."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dive.build
+import dive.models
+from dive import check as module
+from dive.check import ALLOWED, LIMITS, check, locate, within
+from dive.compose import settings
+from dive.errors import ConfigError
+
+MLP = {"_target_": "dive.models.MLP", "num_hiddens": [256], "activation": "relu", "dropout": 0.0}
+SGD = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """The lines of the error; none where the configuration is fine."""
+    try:
+        check(config)
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
+
+
+# What may be built.
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("dive.models.MLP", dive.models.MLP),
+        ("torch.nn.CrossEntropyLoss", torch.nn.CrossEntropyLoss),
+        ("torch.nn.functional.relu", torch.nn.functional.relu),
+        ("torch.optim.lr_scheduler.StepLR", torch.optim.lr_scheduler.StepLR),
+    ],
+)
+def test_what_lives_below_an_allowed_name_is_found(path: str, target: object) -> None:
+    assert locate(path) is target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "functools.partial",
+        "builtins.eval",
+        "subprocess.run",
+        "torch.load",
+        "torch.hub.load",
+        "torch.nnn.Linear",
+        "dive",
+        "divein.models.MLP",
+        "Dive.models.MLP",
+        " dive.models.MLP",
+        "",
+    ],
+)
+def test_other_names_are_refused_with_a_list_of_what_is_allowed(path: str) -> None:
+    lines = problems({"model": {"_target_": path}})
+    assert lines == [f"model._target_={path}: not allowed; allowed are {', '.join(f'{p}*' for p in ALLOWED)}"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "dive.build.instantiate",
+        "dive.build.Path",
+        "dive.run.Path",
+        "dive.run.log_to.__globals__",
+        "dive.run.os.system",
+        "dive.provenance.subprocess.run",
+        "dive.check.importlib.import_module",
+        "dive.check.math",
+        "dive.run.Config",
+        "torch.nn.modules.module.functools.partial",
+    ],
+)
+def test_an_alias_of_something_else_is_refused(path: str) -> None:
+    (line,) = problems({"model": {"_target_": path, "command": "true"}})
+    assert line.startswith(f"model._target_={path}: ")
+    with pytest.raises(ConfigError):
+        locate(path)
+
+
+def test_an_alias_is_told_by_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(dive.build, "innocent", lambda **settings: called.append(settings), raising=False)
+    (line,) = problems({"model": {"_target_": "dive.build.innocent"}})
+    assert line.startswith("model._target_=dive.build.innocent: stands for something that is not allowed; ")
+    assert not called
+
+
+@pytest.mark.parametrize(
+    "path", ["dive.models.Nothing", "dive.nowhere.MLP", "torch.nn.", "dive..MLP", "dive.models"]
+)
+def test_what_does_not_exist_or_cannot_be_called_is_refused(path: str) -> None:
+    (line,) = problems({"model": {"_target_": path}})
+    assert line.startswith(f"model._target_={path}: ")
+
+
+@pytest.mark.parametrize("path", ["os.system", "dive.run.os.system", "dive.provenance.os.system"])
+def test_a_refused_target_is_not_called(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(os, "system", called.append)
+    monkeypatch.setattr(subprocess, "run", called.append)
+    assert len(problems({"model": {"_target_": path, "command": "true"}})) == 1
+    assert not called
+
+
+def test_an_allowed_target_is_not_called_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+
+    @functools.wraps(dive.models.MLP)
+    def build(**arguments: Any) -> None:
+        called.append(arguments)
+
+    monkeypatch.setattr(dive.models, "MLP", build)
+    assert problems({"model": MLP}) == []
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["trap", "dive_trap"])
+def test_what_is_not_allowed_is_not_even_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sprung = tmp_path / "sprung"
+    (tmp_path / f"{name}.py").write_text(f"open({str(sprung)!r}, 'w').close()\ndef spring(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(problems({"model": {"_target_": f"{name}.spring"}})) == 1
+    assert not sprung.exists()
+    assert name not in sys.modules
+
+
+def test_a_team_adds_its_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "our_team.py").write_text("def model(width: int): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "ALLOWED", (*ALLOWED, "our_team."))
+    monkeypatch.delitem(sys.modules, "our_team", raising=False)
+    assert problems({"model": {"_target_": "our_team.model", "width": 3}}) == []
+    assert problems({"model": {"_target_": "our_team.model", "width": "w"}}) == ["model.width=w: must be int"]
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"task": {"loss": {"_target_": "os.system"}}}, "task.loss"),
+        ({"callbacks": [MLP, {"_target_": "os.system"}]}, "callbacks[1]"),
+        ({"model": MLP | {"num_hiddens": {"_target_": "os.system"}}}, "model.num_hiddens"),
+        (
+            {"trainer": {"_target_": "dive.trainer.Trainer", "profiler": {"_target_": "os.system"}}},
+            "trainer.profiler",
+        ),
+        ({"a": [[{"b": {"_target_": "os.system"}}]]}, "a[0][0].b"),
+        ({"_target_": "os.system"}, ""),
+    ],
+)
+def test_targets_are_found_wherever_they_stand(config: dict[str, Any], key: str) -> None:
+    (line,) = problems(config)
+    assert line.startswith(f"{key}._target_=os.system: not allowed")
+
+
+# Arguments.
+
+
+def test_an_unknown_argument_is_named_with_the_nearest_one_and_all_there_are() -> None:
+    assert problems({"model": MLP | {"num_hidden": [64]}}) == [
+        "model.num_hidden=[64]: unknown; did you mean 'num_hiddens'? "
+        "Choose from num_inputs, num_outputs, num_hiddens, activation, dropout"
+    ]
+
+
+@pytest.mark.parametrize("name", ["_args_", "_recursive_"])
+def test_hydra_s_own_arguments_that_would_go_around_the_signature_are_refused(name: str) -> None:
+    (line,) = problems({"model": MLP | {name: [1]}})
+    assert line.startswith(f"model.{name}=[1]: unknown; ")
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (MLP | {"activation": 3}, "activation=3: must be str"),
+        (MLP | {"activation": None}, "activation=None: must be str"),
+        (MLP | {"num_hiddens": 256}, "num_hiddens=256: must be Sequence[int]"),
+        (MLP | {"num_hiddens": ["wide"]}, "num_hiddens=['wide']: must be Sequence[int]"),
+        (MLP | {"dropout": "much"}, "dropout=much: must be float"),
+        (SGD | {"lr": "fast"}, "lr=fast: must be float | torch.Tensor"),
+        (SGD | {"nesterov": 1}, "nesterov=1: must be bool"),
+        ({"_target_": "dive.data.SyntheticRegression", "w": 1.0}, "w=1.0: must be Sequence[float]"),
+        ({"_target_": "dive.data.SyntheticRegression", "batch_size": 1.5}, "batch_size=1.5: must be int"),
+        ({"_target_": "dive.data.Garments", "shuffle": "yes"}, "shuffle=yes: must be bool"),
+        ({"_target_": "dive.data.FashionMNIST", "root": 3}, "root=3: must be str | os.PathLike[str]"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_the_right_one(node: dict[str, Any], line: str) -> None:
+    assert problems({"it": node}) == [f"it.{line}"]
+
+
+@pytest.mark.parametrize("number", [True, False])
+@pytest.mark.parametrize(
+    ("target", "name"), [("dive.models.MLPScratch", "num_hiddens"), ("dive.models.MLPScratch", "sigma")]
+)
+def test_true_and_false_are_no_numbers(target: str, name: str, number: bool) -> None:
+    hint = {"num_hiddens": "int", "sigma": "float"}[name]
+    assert problems({"model": {"_target_": target, name: number}}) == [f"model.{name}={number}: must be {hint}"]
+
+
+def test_true_is_no_learning_rate() -> None:
+    assert problems({"optimizer": SGD | {"lr": True}}) == ["optimizer.lr=True: must be a number in (0, inf)"]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        MLP | {"dropout": 0},
+        MLP | {"num_hiddens": []},
+        MLP | {"num_hiddens": [64, 32]},
+        SGD | {"foreach": None},
+        {"_target_": "dive.data.FashionMNIST", "root": "data", "resize": [32, 32]},
+        {"_target_": "dive.tasks.Classification", "model": MLP, "optimizer": SGD, "scheduler": None},
+    ],
+    ids=["whole number for a float", "empty", "several", "nothing", "strings", "objects still to be built"],
+)
+def test_values_of_the_right_type_pass(node: dict[str, Any]) -> None:
+    assert problems({"it": node}) == []
+
+
+def test_what_takes_any_argument_is_left_to_judge_itself() -> None:
+    assert problems({"trainer": {"_target_": "dive.trainer.Trainer", "barebones": True}}) == []
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_no_limited_number_may_be_negative_or_unlimited_or_a_word(name: str) -> None:
+    for value in (-1, float("inf"), float("nan"), "word", True):
+        assert problems({"any": {name: value}}) == [f"any.{name}={value}: must be a number in {LIMITS[name]}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "wrong"),
+    [
+        ("batch_size", 1, 0),
+        ("dropout", 0, 1),
+        ("dropout", 0.999, 1.5),
+        ("gradient_clip_val", 0, -0.1),
+        ("lr", 1e-9, 0),
+        ("max_epochs", 1, 0),
+        ("momentum", 0, -0.5),
+        ("num_workers", 0, -1),
+        ("seed", 0, -1),
+        ("seed", 2**32 - 1, 2**32),
+        ("val_size", 0, -1),
+        ("weight_decay", 0.0, -0.001),
+    ],
+)
+def test_numbers_lie_within_their_limits(name: str, fine: float, wrong: float) -> None:
+    assert problems({"any": {name: fine}}) == []
+    assert problems({"any": {name: wrong}}) == [f"any.{name}={wrong}: must be a number in {LIMITS[name]}"]
+
+
+def test_a_limited_number_may_be_left_out() -> None:
+    assert problems({"trainer": {"gradient_clip_val": None}}) == []
+
+
+def test_a_limit_holds_at_the_top_and_in_lists() -> None:
+    lines = problems({"seed": -1, "groups": [{"lr": 1.0}, {"lr": 0}]})
+    assert lines == [
+        "seed=-1: must be a number in [0, 4294967295]",
+        "groups[1].lr=0: must be a number in (0, inf)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "inside"),
+    [
+        (0, "[0, 1]", True),
+        (1, "[0, 1]", True),
+        (0, "(0, 1]", False),
+        (1, "[0, 1)", False),
+        (0.5, "(0, 1)", True),
+        (-1e-9, "[0, 1]", False),
+        (5e-324, "(0, inf)", True),
+        (1.7e308, "[0, inf)", True),
+        (float("inf"), "[0, inf)", False),
+        (float("inf"), "[0, inf]", True),
+        (float("-inf"), "[0, inf)", False),
+        (float("nan"), "[0, inf)", False),
+        (True, "[0, 1]", False),
+        (False, "[0, 1]", False),
+        ("0.5", "[0, 1]", False),
+        (None, "[0, 1]", False),
+        ([0.5], "[0, 1]", False),
+    ],
+)
+def test_within_an_interval(value: object, limits: str, inside: bool) -> None:
+    assert within(value, limits) is inside
+
+
+# Missing values, and all at once.
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"data": {"root": "???"}}, "data.root"),
+        ({"seed": "???"}, "seed"),
+        ({"data": {"resize": [28, "???"]}}, "data.resize[1]"),
+        ({"model": MLP | {"num_hiddens": "???"}}, "model.num_hiddens"),
+        ({"model": MLP | {"dropout": "???"}}, "model.dropout"),
+    ],
+)
+def test_a_missing_value_is_asked_for_once(config: dict[str, Any], key: str) -> None:
+    assert problems(config) == [f"{key}: a value is missing; give one with {key}=..."]
+
+
+def test_all_problems_are_told_at_once_one_line_each() -> None:
+    config = {
+        "seed": -1,
+        "name": "???",
+        "data": {"_target_": "dive.data.Garments", "batch_size": 0, "shuffle": "no", "sead": 3},
+        "model": {"_target_": "os.system", "dropout": 2},
+        "optimizer": SGD | {"lr": -0.1, "momentum": "some"},
+        "callbacks": [{"_target_": "dive.callbacks.Nothing"}],
+    }
+    keys = [line.partition(":")[0] for line in problems(config)]
+    assert sorted(keys) == [
+        "callbacks[0]._target_=dive.callbacks.Nothing",
+        "data.batch_size=0",
+        "data.sead=3",
+        "data.shuffle=no",
+        "model._target_=os.system",
+        "model.dropout=2",
+        "name",
+        "optimizer.lr=-0.1",
+        "optimizer.momentum=some",
+        "seed=-1",
+    ]
+
+
+def test_a_problem_is_told_once_though_two_rules_see_it() -> None:
+    assert problems({"optimizer": SGD | {"momentum": "some"}}) == ["optimizer.momentum=some: must be float"]
+
+
+def test_a_name_that_begins_like_a_wrong_one_is_still_judged() -> None:
+    lines = problems({"it": {"_target_": "dive.data.Garments", "seed": "s", "num_train": 0}, "seed": -1})
+    assert len(lines) == 3
+
+
+def test_the_configuration_is_left_as_it_was() -> None:
+    config = settings("model=mlp", "data=garments")
+    copy = settings("model=mlp", "data=garments")
+    check(config)
+    assert config == copy

@@ -1,0 +1,341 @@
+"""The command line: a mistake costs one line that names it and what is allowed; help costs no wait for torch."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from dive import cli
+from dive.compose import compose_config
+from dive.errors import ConfigError, DataError, RunError, UserError
+
+ROOT = Path(__file__).parents[1]
+Finished = subprocess.CompletedProcess[str]
+
+# What is typed, what then is the line, and the environment beside the usual one. {tmp} is a folder of the tests.
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "unknown model": (
+        ["model=mpl"],
+        "model=mpl: unknown; did you mean 'mlp'? Choose from linear_regression, .*, mlp, .*softmax_regression.*",
+    ),
+    "unknown experiment": (
+        ["experiment=mlp_deep"],
+        "experiment=mlp_deep: unknown; did you mean 'mlp_deeper'.*, mlp.*",
+    ),
+    "misspelled key": (["optimizer.lrr=1"], "optimizer.lrr: unknown; did you mean 'lr'. Choose from .*momentum.*"),
+    "misspelled section": (
+        ["optimiser.lr=1"],
+        "optimiser: unknown; did you mean 'optimizer'. Choose from .*trainer.*",
+    ),
+    "unfinished list": (["model.num_hiddens=[64"], r".*\[64.*"),
+    "empty batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a number in \[1, inf\)"),
+    "negative learning rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
+    "word for a number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be float.*"),
+    "missing data": (
+        ["trainer=cpu"],
+        r"Fashion-MNIST is not in {tmp}/missing_data/FashionMNIST/raw: train-images-idx3-ubyte\.gz is missing\. "
+        r"It cannot be downloaded: .*refused\. .*`python scripts/download\.py --from DIR`.*`data=garments`\.",
+    ),
+    "damaged data": (
+        ["trainer=cpu", "data.download=false"],
+        r"{tmp}/damaged_data/FashionMNIST/raw/train-images-idx3-ubyte\.gz is damaged: .*"
+        r"`python scripts/download\.py --from DIR`.*`data=garments`\.",
+    ),
+    "file in the way of the run": (["hydra.run.dir={tmp}/file"], "{tmp}/file: File exists"),
+    "file in the way of its parent": (["hydra.run.dir={tmp}/file/run"], "{tmp}/file/run: Not a directory"),
+    "resume of nothing": (
+        ["resume={tmp}/nothing"],
+        r"resume={tmp}/nothing: there is no run, {tmp}/nothing/config\.yaml does not exist",
+    ),
+}
+
+
+class Background:
+    """Commands that run two at a time while the other tests go on: each takes seconds to import torch."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp = tmp
+        self.pool = ThreadPoolExecutor(2)
+        self.started: dict[str, Future[Finished]] = {}
+
+    def start(self, name: str, words: list[str], **environment: str) -> None:
+        run = [] if any(word.startswith(("hydra.run.dir=", "resume=")) for word in words) else [f"{name}_run"]
+        words = [word.format(tmp=self.tmp) for word in words] + [f"hydra.run.dir={self.tmp / run}" for run in run]
+        self.started[name] = self.pool.submit(self._run, name, words, environment)
+
+    def _run(self, name: str, words: list[str], environment: dict[str, str]) -> Finished:
+        inherited = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        inherited.pop("HYDRA_FULL_ERROR", None)
+        offline = {
+            "http_proxy": "http://127.0.0.1:9",
+            "https_proxy": "http://127.0.0.1:9",
+        }  # nothing listens there
+        data = {"DIVE_DATA": str(self.tmp / name.replace(" ", "_"))}
+        return subprocess.run(
+            [sys.executable, *words[: words.index("train.py")], *words[words.index("train.py") :]]
+            if "train.py" in words
+            else [sys.executable, "train.py", *words],
+            cwd=ROOT,
+            env=inherited | offline | data | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def __getitem__(self, name: str) -> Finished:
+        return self.started[name].result()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+    tmp = tmp_path_factory.mktemp("cli")
+    (tmp / "file").write_text("in the way")
+    damaged = tmp / "damaged_data" / "FashionMNIST" / "raw"
+    damaged.mkdir(parents=True)
+    (damaged / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    commands = Background(tmp)
+    for name, (words, _) in MISTAKES.items():
+        commands.start(name, words)
+    commands.start("full error", ["model=mpl"], HYDRA_FULL_ERROR="1")
+    for words in (["--cfg", "job"], ["--help"]):
+        commands.start(words[0], ["-X", "importtime", "train.py", *words])
+    yield commands
+    commands.pool.shutdown(cancel_futures=True)
+
+
+@pytest.fixture
+def full_error_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`cli.run` sets this variable; it is put back after the test."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+
+# In this process.
+
+
+@pytest.mark.parametrize("kind", [UserError, ConfigError, DataError, RunError])
+def test_a_user_s_mistake_is_told_in_its_own_words(kind: type[UserError]) -> None:
+    assert cli.one_line(kind("data.lr=0: must be more")) == "data.lr=0: must be more"
+
+
+def test_several_mistakes_keep_a_line_each() -> None:
+    assert cli.one_line(ConfigError("a=1: wrong\nb=2: wrong")) == "a=1: wrong\nb=2: wrong"
+
+
+def composed(*overrides: str) -> str:
+    with pytest.raises(HydraException) as caught:
+        compose_config(overrides)
+    return cli.one_line(caught.value)
+
+
+def test_an_unknown_choice_is_told_with_the_nearest_and_all_there_are() -> None:
+    assert (
+        composed("optimizer=sdg")
+        == "optimizer=sdg: unknown; did you mean 'sgd'? Choose from adam, sgd, sgd_scratch"
+    )
+
+
+def test_an_unknown_key_is_told_with_the_nearest_and_all_there_are() -> None:
+    line = composed("data.batchsize=3")
+    assert line.startswith("data.batchsize: unknown; did you mean 'batch_size'? Choose from _target_, ")
+    assert "val_size" in line
+
+
+def test_a_key_below_a_key_that_does_not_exist_is_told() -> None:
+    assert composed("modle.dropout=0.5").startswith("modle: unknown; did you mean 'model'? Choose from ")
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer.lr", "model.num_hiddens=[1", "=3", "a=b=c=[", "~nothing", "+seed=1"]
+)
+def test_whatever_hydra_does_not_understand_is_one_line(override: str) -> None:
+    line = composed(override)
+    assert line == " ".join(line.split())
+    assert line
+
+
+def test_an_error_of_the_system_names_the_file() -> None:
+    assert cli.one_line(PermissionError(13, "Permission denied", "/root/run")) == "/root/run: Permission denied"
+
+
+def test_an_error_of_the_system_without_a_file_is_told_as_it_is() -> None:
+    assert cli.one_line(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+
+
+def test_a_cause_is_told_with_its_error_in_one_line() -> None:
+    error = HydraException("cannot\n  build it")
+    error.__cause__ = ValueError("too\nlarge")
+    assert cli.one_line(error) == "cannot build it too large"
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["model=mlp"], ["resume=null"], ["resume="], ["resumed=x", "model.resume=x"]]
+)
+def test_without_resume_the_command_stays_as_it_is(words: list[str]) -> None:
+    assert cli.expand_resume(["train.py", *words]) == ["train.py", *words]
+
+
+@pytest.fixture(params=["run", "a run's", "läuf=1,2", "run${x}"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A run's directory, its name plain or not."""
+    directory = tmp_path / request.param
+    directory.mkdir()
+    (directory / "config.yaml").write_text("seed: 0\n")
+    return directory
+
+
+def test_resume_reads_the_recorded_configuration_and_stays_in_the_directory(run: Path) -> None:
+    expanded = cli.expand_resume(["train.py", "seed=1", f"resume={run}", "trainer.max_epochs=9"])
+    assert expanded[0] == "train.py"
+    assert {f"--config-path={run}", "--config-name=config", "hydra.output_subdir=null"} <= set(expanded)
+    assert [word for word in expanded if word in ("seed=1", "trainer.max_epochs=9")] == [
+        "seed=1",
+        "trainer.max_epochs=9",
+    ]
+    assert f"resume={run}" not in expanded or not set("'=,$") & set(str(run))
+    overrides = OverridesParser.create().parse_overrides(
+        [word for word in expanded[1:] if not word.startswith("--")]
+    )
+    values = {override.key_or_group: override.value() for override in overrides}
+    assert len(values) == len(overrides)
+    for key in ("resume", "hydra.run.dir"):
+        assert str(values[key]) == str(run)
+
+
+def test_resume_takes_a_path_relative_to_where_one_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    assert f"--config-path={run}" in cli.expand_resume(["train.py", f"resume={run.name}"])
+
+
+def test_resume_of_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        RunError, match=f"^resume={tmp_path}: there is no run, {tmp_path}/config.yaml does not exist$"
+    ):
+        cli.expand_resume(["train.py", f"resume={tmp_path}"])
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.usefixtures("full_error_off")
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (DataError("no files"), "error: no files"),
+        (HydraException("not\nunderstood"), "error: not understood"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "error: x: No such file or directory"),
+    ],
+)
+def test_a_mistake_ends_the_program_with_its_line(error: Exception, line: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.run(raising(error))
+    assert caught.value.code == line
+
+
+@pytest.mark.usefixtures("full_error_off")
+def test_a_bug_keeps_its_traceback() -> None:
+    bug = ZeroDivisionError("ours")
+    with pytest.raises(ZeroDivisionError) as caught:
+        cli.run(raising(bug))
+    assert caught.value is bug
+
+
+def test_every_error_keeps_its_traceback_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(DataError, match="no files"):
+        cli.run(raising(DataError("no files")))
+
+
+@pytest.mark.usefixtures("full_error_off")
+def test_resume_is_spelled_out_for_hydra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path}"])
+    seen: list[list[str]] = []
+    cli.run(lambda: seen.append(sys.argv))
+    assert seen == [cli.expand_resume(["train.py", f"resume={tmp_path}"])]
+
+
+def in_mode(monkeypatch: pytest.MonkeyPatch, mode: RunMode) -> None:
+    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=mode))
+
+
+@pytest.mark.usefixtures("full_error_off")
+def test_a_mistake_in_a_single_run_passes_what_catches_every_exception(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_mode(monkeypatch, RunMode.RUN)
+    job = cli.job(raising_job)
+
+    def main() -> None:
+        try:
+            job(None)
+        except Exception:
+            pytest.fail("Hydra would have caught it, and added a line of its own")
+
+    with pytest.raises(SystemExit) as caught:
+        cli.run(main)
+    assert caught.value.code == "error: no files"
+
+
+def test_a_mistake_in_a_sweep_is_left_to_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_mode(monkeypatch, RunMode.MULTIRUN)
+    with pytest.raises(DataError, match="no files"):
+        cli.job(raising_job)(None)
+
+
+def raising_job(config: None) -> None:
+    raise DataError("no files")
+
+
+def test_a_job_keeps_its_result_and_its_name() -> None:
+    @cli.job
+    def double(config: int) -> int:
+        return 2 * config
+
+    assert (double(21), double.__name__) == (42, "double")
+
+
+# In processes of their own.
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_costs_one_line(name: str, background: Background) -> None:
+    done, (_, line) = background[name], MISTAKES[name]
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(background.tmp)))}\n", done.stderr), (
+        done.stderr
+    )
+
+
+def test_the_traceback_is_there_for_who_wants_it(background: Background) -> None:
+    done = background["full error"]
+    assert done.returncode != 0
+    assert done.stderr.startswith("Traceback (most recent call last):")
+    assert "MissingConfigException" in done.stderr.splitlines()[-1] + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [("--cfg", "_target_: dive.models.MLP"), ("--help", "model: linear_")]
+)
+def test_what_trains_nothing_does_not_wait_for_torch(words: str, shown: str, background: Background) -> None:
+    done = background[words]
+    assert done.returncode == 0
+    assert shown in done.stdout
+    imported = {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+    assert {"dive.cli", "hydra"} <= imported
+    assert {"torch", "pytorch_lightning", "numpy", "dive.build"}.isdisjoint(imported)
