@@ -8,10 +8,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from dive.check import check
 from dive.data.module import DataModule
-from dive.errors import ConfigError
+from dive.errors import ConfigError, suggestion
 from dive.tasks import Task
 from dive.trainer import Trainer
 
@@ -43,7 +44,8 @@ def task(config: Config, data: DataModule) -> Task:
     """The model, of the data's shape, in its task with loss and optimizer.
 
     Raises:
-        ConfigError: a constructor refuses an argument; the optimizer's is tried here, before data are loaded.
+        ConfigError: the task does not fit the data, does not measure what is to be optimized, or a constructor
+            refuses an argument; the optimizer's is tried here, before data are loaded.
     """
     built: Task = _build(
         config,
@@ -52,6 +54,14 @@ def task(config: Config, data: DataModule) -> Task:
         optimizer=_build(config, "optimizer"),
         scheduler=_build(config, "scheduler") if config.get("scheduler") else None,
     )
+    if built.targets != data.targets:
+        kind = type(built).__name__
+        raise ConfigError(
+            f"data: {kind} predicts {built.targets}, but the targets of {data.name} are {data.targets}"
+        )
+    measured = [f"{split}/{metric}" for metric in built.metrics for split in ("val", "train")]
+    if config["optimize"] not in measured:
+        raise ConfigError(f"optimize={config['optimize']}: {suggestion(config['optimize'], measured)}")
     try:
         built.configure_optimizers()
     except (TypeError, ValueError) as error:
@@ -80,5 +90,5 @@ def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) 
     made = instantiate(config[key], _partial_=True, _convert_="all")
     try:
         return made if config[key].get("_partial_") else made(**given)
-    except (TypeError, ValueError, InstantiationException) as error:
+    except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{parent + '.' if parent else ''}{key}: {error}") from error

@@ -31,7 +31,14 @@ class Task(pl.LightningModule):
         scheduler: makes the learning-rate scheduler, stepped once an epoch, from the optimizer.
         weight_decay: lambda of the penalty ``lambda * sum(w**2) / 2`` in the training loss, biases spared: the
             from-scratch form of the optimizer's weight decay. It is not part of the logged loss.
+
+    Attributes:
+        metrics: the names of what is logged: ``loss``, and those that `measure` returns.
+        targets: what the data must have to predict, ``"numbers"`` or ``"classes"``.
     """
+
+    metrics: tuple[str, ...] = ("loss",)
+    targets: str
 
     def __init__(
         self,
@@ -116,6 +123,9 @@ class Task(pl.LightningModule):
 class Regression(Task):
     """Predict numbers. Measures the mean squared error, ``mse``, whatever the loss (book 3.4, 3.5)."""
 
+    metrics = ("loss", "mse")
+    targets = "numbers"
+
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Both are ``(batch, num_outputs)``; else ``(n, 1) - (n,)`` would broadcast silently."""
         if outputs.shape != targets.shape:
@@ -132,6 +142,9 @@ class Classification(Task):
 
     Outputs are logits or probabilities, as the loss wants them; the accuracy is the same.
     """
+
+    metrics = ("loss", "acc")
+    targets = "classes"
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Outputs are ``(batch, num_classes)``, targets ``(batch,)``."""

@@ -30,6 +30,7 @@ class ClothingImages(DataModule):
 
     class_names = GARMENTS
     num_outputs = len(GARMENTS)
+    targets = "classes"
 
     def __init__(
         self,

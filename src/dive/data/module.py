@@ -22,7 +22,8 @@ class DataModule(pl.LightningDataModule):
     """Splits in memory. What to load is all that subclasses add.
 
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before anything is loaded: the model is built
-    from them) and writes `load`; `prepare_data` is the place for a download.
+    from them), says whether its `targets` are ``"numbers"`` or ``"classes"``, and writes `load`; `prepare_data` is
+    the place for a download.
 
     Args:
         batch_size: examples of a batch, over all processes.
@@ -37,6 +38,7 @@ class DataModule(pl.LightningDataModule):
     name: str
     num_inputs: int
     num_outputs: int
+    targets: str
 
     def __init__(self, batch_size: int, seed: int = 0, shuffle: bool = True, num_workers: int = 0) -> None:
         super().__init__()

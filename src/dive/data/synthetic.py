@@ -29,6 +29,7 @@ class SyntheticRegression(DataModule):
 
     name = "synthetic_regression"
     num_outputs = 1
+    targets = "numbers"
 
     def __init__(
         self,
