@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,38 +22,41 @@ from dive.errors import ConfigError, DataError, RunError, UserError
 ROOT = Path(__file__).parents[1]
 Finished = subprocess.CompletedProcess[str]
 
-# What is typed, what then is the line, and the environment beside the usual one. {tmp} is a folder of the tests.
+# What is typed, and the line that follows, as a pattern. {tmp} is a folder of the tests.
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "unknown model": (
+    "unknown_model": (
         ["model=mpl"],
-        "model=mpl: unknown; did you mean 'mlp'? Choose from linear_regression, .*, mlp, .*softmax_regression.*",
+        r"model=mpl: unknown; did you mean 'mlp'\? Choose from linear_regression, .*, mlp, .*softmax_regression.*",
     ),
-    "unknown experiment": (
+    "unknown_experiment": (
         ["experiment=mlp_deep"],
-        "experiment=mlp_deep: unknown; did you mean 'mlp_deeper'.*, mlp.*",
+        r"experiment=mlp_deep: unknown; did you mean 'mlp_deeper'\? Choose from .*, mlp.*",
     ),
-    "misspelled key": (["optimizer.lrr=1"], "optimizer.lrr: unknown; did you mean 'lr'. Choose from .*momentum.*"),
-    "misspelled section": (
+    "misspelled_key": (
+        ["optimizer.lrr=1"],
+        r"optimizer.lrr: unknown; did you mean 'lr'\? Choose from .*momentum.*",
+    ),
+    "misspelled_section": (
         ["optimiser.lr=1"],
-        "optimiser: unknown; did you mean 'optimizer'. Choose from .*trainer.*",
+        r"optimiser: unknown; did you mean 'optimizer'\? Choose from .*trainer.*",
     ),
-    "unfinished list": (["model.num_hiddens=[64"], r".*\[64.*"),
-    "empty batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a number in \[1, inf\)"),
-    "negative learning rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
-    "word for a number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be float.*"),
-    "missing data": (
+    "unfinished_list": (["model.num_hiddens=[64"], r".*\[64.*"),
+    "empty_batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a number in \[1, inf\)"),
+    "negative_learning_rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
+    "word_for_a_number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be float.*"),
+    "missing_data": (
         ["trainer=cpu"],
         r"Fashion-MNIST is not in {tmp}/missing_data/FashionMNIST/raw: train-images-idx3-ubyte\.gz is missing\. "
         r"It cannot be downloaded: .*refused\. .*`python scripts/download\.py --from DIR`.*`data=garments`\.",
     ),
-    "damaged data": (
+    "damaged_data": (
         ["trainer=cpu", "data.download=false"],
         r"{tmp}/damaged_data/FashionMNIST/raw/train-images-idx3-ubyte\.gz is damaged: .*"
         r"`python scripts/download\.py --from DIR`.*`data=garments`\.",
     ),
-    "file in the way of the run": (["hydra.run.dir={tmp}/file"], "{tmp}/file: File exists"),
-    "file in the way of its parent": (["hydra.run.dir={tmp}/file/run"], "{tmp}/file/run: Not a directory"),
-    "resume of nothing": (
+    "file_in_the_way_of_the_run": (["hydra.run.dir={tmp}/file"], "{tmp}/file: File exists"),
+    "file_in_the_way_of_its_parent": (["hydra.run.dir={tmp}/file/run"], "{tmp}/file/run: Not a directory"),
+    "resume_of_nothing": (
         ["resume={tmp}/nothing"],
         r"resume={tmp}/nothing: there is no run, {tmp}/nothing/config\.yaml does not exist",
     ),
@@ -67,26 +70,19 @@ class Background:
         self.tmp = tmp
         self.pool = ThreadPoolExecutor(2)
         self.started: dict[str, Future[Finished]] = {}
+        kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+        kept.pop("HYDRA_FULL_ERROR", None)
+        nobody = "http://127.0.0.1:9"  # a proxy that nobody runs: offline wherever the tests run
+        self.environment = kept | {"http_proxy": nobody, "https_proxy": nobody}
 
-    def start(self, name: str, words: list[str], **environment: str) -> None:
-        run = [] if any(word.startswith(("hydra.run.dir=", "resume=")) for word in words) else [f"{name}_run"]
-        words = [word.format(tmp=self.tmp) for word in words] + [f"hydra.run.dir={self.tmp / run}" for run in run]
-        self.started[name] = self.pool.submit(self._run, name, words, environment)
-
-    def _run(self, name: str, words: list[str], environment: dict[str, str]) -> Finished:
-        inherited = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        inherited.pop("HYDRA_FULL_ERROR", None)
-        offline = {
-            "http_proxy": "http://127.0.0.1:9",
-            "https_proxy": "http://127.0.0.1:9",
-        }  # nothing listens there
-        data = {"DIVE_DATA": str(self.tmp / name.replace(" ", "_"))}
-        return subprocess.run(
-            [sys.executable, *words[: words.index("train.py")], *words[words.index("train.py") :]]
-            if "train.py" in words
-            else [sys.executable, "train.py", *words],
+    def start(self, name: str, *words: str, python: Sequence[str] = (), **environment: str) -> None:
+        """Run train.py on these words, with options for Python; its data folder is named for the command."""
+        words = tuple(word.format(tmp=self.tmp) for word in words)
+        self.started[name] = self.pool.submit(
+            subprocess.run,
+            [sys.executable, *python, "train.py", f"hydra.run.dir={self.tmp / 'run' / name}", *words],
             cwd=ROOT,
-            env=inherited | offline | data | environment,
+            env=self.environment | {"DIVE_DATA": str(self.tmp / name)} | environment,
             capture_output=True,
             text=True,
             timeout=300,
@@ -98,17 +94,17 @@ class Background:
 
 @pytest.fixture(scope="module", autouse=True)
 def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    tmp = tmp_path_factory.mktemp("cli")
-    (tmp / "file").write_text("in the way")
-    damaged = tmp / "damaged_data" / "FashionMNIST" / "raw"
+    """All commands of this file, under way."""
+    commands = Background(tmp_path_factory.mktemp("cli"))
+    (commands.tmp / "file").write_text("in the way")
+    damaged = commands.tmp / "damaged_data" / "FashionMNIST" / "raw"
     damaged.mkdir(parents=True)
     (damaged / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
-    commands = Background(tmp)
     for name, (words, _) in MISTAKES.items():
-        commands.start(name, words)
-    commands.start("full error", ["model=mpl"], HYDRA_FULL_ERROR="1")
+        commands.start(name, *words)
+    commands.start("full_error", "model=mpl", HYDRA_FULL_ERROR="1")
     for words in (["--cfg", "job"], ["--help"]):
-        commands.start(words[0], ["-X", "importtime", "train.py", *words])
+        commands.start(words[0], *words, python=["-X", "importtime"])
     yield commands
     commands.pool.shutdown(cancel_futures=True)
 
@@ -154,9 +150,7 @@ def test_a_key_below_a_key_that_does_not_exist_is_told() -> None:
     assert composed("modle.dropout=0.5").startswith("modle: unknown; did you mean 'model'? Choose from ")
 
 
-@pytest.mark.parametrize(
-    "override", ["optimizer.lr", "model.num_hiddens=[1", "=3", "a=b=c=[", "~nothing", "+seed=1"]
-)
+@pytest.mark.parametrize("override", ["optimizer.lr", "model.num_hiddens=[1", "a=b=c=[", "~nothing", "+seed=1"])
 def test_whatever_hydra_does_not_understand_is_one_line(override: str) -> None:
     line = composed(override)
     assert line == " ".join(line.split())
@@ -184,7 +178,7 @@ def test_without_resume_the_command_stays_as_it_is(words: list[str]) -> None:
     assert cli.expand_resume(["train.py", *words]) == ["train.py", *words]
 
 
-@pytest.fixture(params=["run", "a run's", "läuf=1,2", "run${x}"])
+@pytest.fixture(params=["run", "a run's", "läuf=1,2"])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A run's directory, its name plain or not."""
     directory = tmp_path / request.param
@@ -197,11 +191,7 @@ def test_resume_reads_the_recorded_configuration_and_stays_in_the_directory(run:
     expanded = cli.expand_resume(["train.py", "seed=1", f"resume={run}", "trainer.max_epochs=9"])
     assert expanded[0] == "train.py"
     assert {f"--config-path={run}", "--config-name=config", "hydra.output_subdir=null"} <= set(expanded)
-    assert [word for word in expanded if word in ("seed=1", "trainer.max_epochs=9")] == [
-        "seed=1",
-        "trainer.max_epochs=9",
-    ]
-    assert f"resume={run}" not in expanded or not set("'=,$") & set(str(run))
+    assert [word for word in expanded if word in ("seed=1", "trainer.max_epochs=9")] == expanded[3:5]
     overrides = OverridesParser.create().parse_overrides(
         [word for word in expanded[1:] if not word.startswith("--")]
     )
@@ -321,17 +311,15 @@ def test_a_mistake_costs_one_line(name: str, background: Background) -> None:
 
 
 def test_the_traceback_is_there_for_who_wants_it(background: Background) -> None:
-    done = background["full error"]
+    done = background["full_error"]
     assert done.returncode != 0
     assert done.stderr.startswith("Traceback (most recent call last):")
-    assert "MissingConfigException" in done.stderr.splitlines()[-1] + done.stderr
+    assert "MissingConfigException" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "shown"), [("--cfg", "_target_: dive.models.MLP"), ("--help", "model: linear_")]
-)
-def test_what_trains_nothing_does_not_wait_for_torch(words: str, shown: str, background: Background) -> None:
-    done = background[words]
+@pytest.mark.parametrize(("name", "shown"), [("--cfg", "_target_: dive.models.MLP"), ("--help", "model: linear_")])
+def test_what_trains_nothing_does_not_wait_for_torch(name: str, shown: str, background: Background) -> None:
+    done = background[name]
     assert done.returncode == 0
     assert shown in done.stdout
     imported = {

@@ -110,6 +110,26 @@ def test_of_epochs_as_good_as_each_other_the_first_is_kept(tmp_path: Path) -> No
     assert load(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == 1
 
 
+def test_another_fit_in_the_same_folder_replaces_its_checkpoints(tmp_path: Path) -> None:
+    for values in ([0.3, 0.2], [0.5, 0.6]):
+        trainer(tmp_path, Checkpoint("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert load(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == 0
+
+
+@pytest.mark.parametrize(("values", "best"), [([0.2, 0.1, 0.3], 1), ([0.2, 0.1, 0.3, 0.05], 3)])
+def test_a_resumed_run_goes_on_with_its_checkpoints_and_remembers_the_best(
+    tmp_path: Path, values: list[float], best: int
+) -> None:
+    folder = tmp_path / "checkpoints"
+    trainer(tmp_path, Checkpoint("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
+    trainer(tmp_path, Checkpoint("val/loss"), epochs=len(values)).fit(
+        Scripted("val/loss", values), data(), ckpt_path=folder / "last.ckpt", weights_only=True
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert load(folder / "best.ckpt")["epoch"] == best
+
+
 @pytest.mark.parametrize("name", ["best.ckpt", "last.ckpt"])
 def test_checkpoints_are_plain_data_with_the_weights_of_the_run(
     fit: Callable[..., Any], tmp_path: Path, name: str
@@ -286,11 +306,15 @@ def test_throughput_counts_each_training_example_and_no_time_of_validation(
 
 
 def shown(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], watched: bool
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    out_watched: bool,
+    err_watched: bool,
 ) -> tuple[str, str]:
-    """What a short fit writes to stdout and stderr, with a terminal on both or on neither."""
-    for stream in (sys.stdout, sys.stderr):
-        monkeypatch.setattr(stream, "isatty", lambda: watched)
+    """What a short fit writes to stdout and stderr, each of which is a terminal or not."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: out_watched)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: err_watched)
     trainer(folder, Progress(refresh_rate=1), epochs=2).fit(regression(), data())
     return capsys.readouterr()
 
@@ -298,14 +322,21 @@ def shown(
 def test_no_progress_is_shown_where_nobody_watches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, err = shown(tmp_path, monkeypatch, capsys, watched=False)
+    out, err = shown(tmp_path, monkeypatch, capsys, out_watched=False, err_watched=False)
     assert out == ""
     assert "Epoch" not in err
     assert "it/s" not in err
 
 
+def test_output_sent_to_a_file_has_no_progress_in_it_though_errors_go_to_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = shown(tmp_path, monkeypatch, capsys, out_watched=False, err_watched=True)
+    assert out == ""
+
+
 def test_progress_is_shown_on_a_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, err = shown(tmp_path, monkeypatch, capsys, watched=True)
+    out, err = shown(tmp_path, monkeypatch, capsys, out_watched=True, err_watched=True)
     assert "Epoch 1" in out + err

@@ -286,10 +286,14 @@ def test_a_download_waits_for_a_limited_time_and_leaves_the_default_as_it_was(
 
     before = socket.getdefaulttimeout()
     monkeypatch.setattr(urllib.request, "urlopen", fail)
-    with pytest.raises(DataError, match="cannot be downloaded: timed out"):
-        archives.ensure(folder)
-    assert set(seen) == {archives.TIMEOUT_S}
-    assert socket.getdefaulttimeout() == before
+    socket.setdefaulttimeout(12.5)
+    try:
+        with pytest.raises(DataError, match="cannot be downloaded: timed out"):
+            archives.ensure(folder)
+        assert set(seen) == {archives.TIMEOUT_S}
+        assert socket.getdefaulttimeout() == 12.5
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 # Loads the module by its path, since dive.data imports torch, and fetches without torchvision for the same reason.

@@ -20,7 +20,7 @@ def told(folder: Path) -> History:
     history = History(folder)
     for epoch, (loss, acc) in enumerate([(3.0, 0.1), (1.0, 0.2), (2.0, 0.3)]):
         history.log_metrics({"val/loss": loss, "val/acc": acc, "epoch": epoch}, step=4 * epoch + 3)
-        history.log_metrics({"train/loss": loss / 2, "epoch": epoch}, step=4 * epoch + 3)
+        history.log_metrics({"train/loss": loss / 2, "train/acc": acc / 2, "epoch": epoch}, step=4 * epoch + 3)
     history.log_metrics({"error/w": 0.25}, step=12)
     return history
 
@@ -28,7 +28,7 @@ def told(folder: Path) -> History:
 def test_what_is_logged_at_one_step_is_one_row(tmp_path: Path) -> None:
     rows = told(tmp_path).rows
     assert list(rows) == [3, 7, 11, 12]
-    assert rows[7] == {"val/loss": 1.0, "val/acc": 0.2, "train/loss": 0.5, "epoch": 1.0}
+    assert rows[7] == {"val/loss": 1.0, "val/acc": 0.2, "train/loss": 0.5, "train/acc": 0.1, "epoch": 1.0}
     assert rows[12] == {"error/w": 0.25}
 
 
@@ -111,11 +111,12 @@ def test_a_metric_never_logged_has_no_best_row(tmp_path: Path) -> None:
 
 def test_the_final_value_of_each_metric_is_its_last(tmp_path: Path) -> None:
     history = told(tmp_path)
-    history.log_metrics({"early": 7}, step=1)  # logged late, of an early step
+    history.log_metrics({"val/loss": 9.0, "early": 7.0}, step=1)  # logged late, of an early step
     assert history.final() == {
         "val/loss": 2.0,
         "val/acc": 0.3,
         "train/loss": 1.0,
+        "train/acc": 0.15,
         "epoch": 2.0,
         "error/w": 0.25,
         "early": 7.0,
@@ -127,20 +128,25 @@ def test_finalizing_writes_the_table_and_a_picture_with_a_panel_a_metric(tmp_pat
     history.finalize("success")
     assert read_rows(tmp_path / "metrics.csv") == history.rows
     two_panels = imread(tmp_path / "curves.png")  # matplotlib refuses what is no picture
-    draw_curves({1: {"epoch": 0.0, "val/loss": 1.0}}, tmp_path / "one.png")
+    draw_curves({1: {"epoch": 0.0, "train/loss": 1.0}}, tmp_path / "one.png")
     one_panel = imread(tmp_path / "one.png")
     assert two_panels.shape[1] == 2 * one_panel.shape[1]
     assert two_panels.std() > 0  # not a blank sheet
 
 
 def test_without_losses_and_accuracies_nothing_is_drawn(tmp_path: Path) -> None:
-    draw_curves({1: {"epoch": 0.0, "lr": 0.1}, 2: {"val/loss": 1.0}}, tmp_path / "curves.png")
+    draw_curves({1: {"epoch": 0.0, "lr": 0.1}, 2: {"train/loss": 1.0}}, tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
 
 
-@pytest.mark.parametrize("values", [(1.0, math.nan), (math.inf, 1e30), (math.nan, math.nan), (-1.0, 2.0)])
+@pytest.mark.parametrize(
+    "values", [(0.0, 0.0), (1.0, math.nan), (math.inf, 1e30), (math.nan, math.nan), (-1.0, 2.0)]
+)
 def test_any_values_can_be_drawn(tmp_path: Path, values: tuple[float, float]) -> None:
-    rows = {step: {"epoch": float(step), "val/loss": value} for step, value in enumerate(values)}
+    rows = {
+        step: {"epoch": float(step), "train/loss": value, "val/loss": value / 2}
+        for step, value in enumerate(values)
+    }
     draw_curves(rows, tmp_path / "curves.png")
     assert imread(tmp_path / "curves.png").std() > 0
 
