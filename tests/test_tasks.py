@@ -59,7 +59,7 @@ def by_hand(
 ) -> list[Tensor]:
     """The weights that the plainest of loops comes to, over the same batches."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    order = BatchOrder(len(train), batch_size, shuffle=True, seed=0)
+    order = BatchOrder(len(train), batch_size, training=True, seed=0)
     for epoch in range(epochs):
         order.set_epoch(epoch)
         for rows in order:
@@ -83,7 +83,7 @@ def test_regression_refuses_targets_of_another_shape_than_the_outputs(targets: t
         return (y_hat - y).square().mean()
 
     task = regression(LinearRegression(3), loss=broadcasting)
-    with pytest.raises(ValueError, match=r"same shape, got \(5, 1\)"):
+    with pytest.raises(ValueError, match=r"got \(5, 1\)"):
         task.training_step((torch.zeros(5, 3), torch.zeros(targets)), 0)
 
 
@@ -161,7 +161,7 @@ def test_logged_means_are_over_all_examples_of_an_epoch_whose_last_batch_is_smal
     train, val, _ = data.splits
     by_hand(twin, squared_loss, 0.03, train, 4, epochs=1)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.03)
-    order = BatchOrder(10, 4, shuffle=True)
+    order = BatchOrder(10, 4, training=True)
     order.set_epoch(1)
     errors: list[float] = []
     for rows in order:

@@ -37,6 +37,7 @@ def cross_entropy(probabilities: Tensor, y: Tensor) -> Tensor:
 
     Raises:
         ValueError: the shapes do not go together.
+        RuntimeError: a class index is out of range.
 
     >>> p = torch.tensor([[0.1, 0.3, 0.6], [0.3, 0.2, 0.5]])
     >>> cross_entropy(p, torch.tensor([0, 2]))
@@ -47,7 +48,7 @@ def cross_entropy(probabilities: Tensor, y: Tensor) -> Tensor:
             "probabilities must be (batch, num_classes) and y (batch,), "
             f"got {tuple(probabilities.shape)} and {tuple(y.shape)}"
         )
-    return -torch.log(probabilities[torch.arange(len(y), device=y.device), y]).mean()
+    return -torch.log(probabilities.gather(1, y.unsqueeze(1))).mean()
 
 
 def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
@@ -58,7 +59,13 @@ def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
     Args:
         weights: tensors of any shape, at least one.
 
+    Raises:
+        ValueError: there are none.
+
     >>> l2_penalty([torch.tensor([3.0, 4.0])])
     tensor(12.5000)
     """
-    return torch.stack([(w**2).sum() / 2 for w in weights]).sum()
+    halves = [(w**2).sum() / 2 for w in weights]
+    if not halves:
+        raise ValueError("weights must hold at least one tensor: there is nothing to penalize")
+    return torch.stack(halves).sum()

@@ -62,6 +62,10 @@ class EpochMeans:
             self._sums.setdefault(name, []).append(value)
         self.num_examples += num_examples
 
+    def total(self, name: str) -> Tensor:
+        """The sum so far of one metric, in this process."""
+        return torch.stack(self._sums[name]).sum().float()
+
     def compute(self, reduce: Callable[[Tensor], Tensor] = lambda total: total) -> dict[str, Tensor]:
         """The means so far, and an empty start for the next epoch.
 
@@ -70,7 +74,7 @@ class EpochMeans:
         """
         if not self._sums:
             return {}
-        totals = [torch.stack(values).sum().float() for values in self._sums.values()]
+        totals = [self.total(name) for name in self._sums]
         count = torch.full_like(totals[0], self.num_examples)
         *totals, count = reduce(torch.stack([*totals, count])).unbind()
         means = {name: total / count for name, total in zip(self._sums, totals, strict=True)}

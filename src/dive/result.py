@@ -16,8 +16,8 @@ Result = dict[str, Any]
 
 def best_checkpoint(trainer: pl.Trainer) -> str | None:
     """The checkpoint of the best epoch; None where none was kept, which stands for the weights as they are."""
-    callback = trainer.checkpoint_callback
-    return getattr(callback, "best_model_path", "") or None
+    kept = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor)
+    return next(kept, "") or None
 
 
 def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:

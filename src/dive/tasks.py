@@ -99,6 +99,11 @@ class Task(pl.LightningModule):
         for name, value in means.items():
             self.log(f"{stage}/{name}", value, sync_dist=True)
 
+    def on_fit_start(self) -> None:
+        """Forget what a fit that was broken off has left."""
+        for means in self.means.values():
+            means.reset()
+
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training means."""
         self._log_means("train")
@@ -128,9 +133,9 @@ class Regression(Task):
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Both are ``(batch, num_outputs)``; else ``(n, 1) - (n,)`` would broadcast silently."""
-        if outputs.shape != targets.shape:
+        if outputs.ndim != 2 or outputs.shape != targets.shape:
             shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
-            raise ValueError(f"outputs and targets must have the same shape, got {shapes}")
+            raise ValueError(f"outputs and targets must both be (batch, num_outputs), got {shapes}")
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Squared errors, summed over the batch, averaged over the outputs of an example."""

@@ -66,6 +66,11 @@ def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: 
     )
 
 
+def best_and_last(metric: str) -> list[Checkpoint]:
+    """Both checkpoints, in the order of conf/callbacks/default.yaml."""
+    return [Checkpoint("best", metric), Checkpoint("last")]
+
+
 def load(path: Path) -> dict[str, Any]:
     return torch.load(path, weights_only=True)
 
@@ -84,7 +89,7 @@ SCRIPT = [0.2, 0.5, 0.1, 0.3]  # the lowest in the third epoch, the highest in t
 
 @pytest.mark.parametrize(("metric", "best"), [("val/loss", 2), ("val/acc", 1)])
 def test_the_best_epoch_is_kept(tmp_path: Path, metric: str, best: int) -> None:
-    checkpoint = Checkpoint(metric)
+    checkpoint = Checkpoint("best", metric)
     trainer(tmp_path, checkpoint, epochs=4).fit(Scripted(metric, SCRIPT), data())
     assert Path(checkpoint.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
     kept = load(tmp_path / "checkpoints" / "best.ckpt")
@@ -94,25 +99,25 @@ def test_the_best_epoch_is_kept(tmp_path: Path, metric: str, best: int) -> None:
 
 @pytest.mark.parametrize("metric", ["val/loss", "val/acc"])
 def test_the_last_epoch_is_kept_whether_it_was_better_or_not(tmp_path: Path, metric: str) -> None:
-    trainer(tmp_path, Checkpoint(metric), epochs=4).fit(Scripted(metric, SCRIPT), data())
+    trainer(tmp_path, *best_and_last(metric), epochs=4).fit(Scripted(metric, SCRIPT), data())
     kept = load(tmp_path / "checkpoints" / "last.ckpt")
     assert kept["epoch"] == 3
     assert torch.equal(kept["state_dict"]["model.net.weight"], torch.full((1, 2), 3.0))
 
 
 def test_of_all_epochs_two_checkpoints_remain(tmp_path: Path) -> None:
-    trainer(tmp_path, Checkpoint("val/loss"), epochs=4).fit(Scripted("val/loss", SCRIPT), data())
+    trainer(tmp_path, *best_and_last("val/loss"), epochs=4).fit(Scripted("val/loss", SCRIPT), data())
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
 def test_of_epochs_as_good_as_each_other_the_first_is_kept(tmp_path: Path) -> None:
-    trainer(tmp_path, Checkpoint("val/loss"), epochs=3).fit(Scripted("val/loss", [0.2, 0.1, 0.1]), data())
+    trainer(tmp_path, *best_and_last("val/loss"), epochs=3).fit(Scripted("val/loss", [0.2, 0.1, 0.1]), data())
     assert load(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == 1
 
 
 def test_another_fit_in_the_same_folder_replaces_its_checkpoints(tmp_path: Path) -> None:
     for values in ([0.3, 0.2], [0.5, 0.6]):
-        trainer(tmp_path, Checkpoint("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
+        trainer(tmp_path, *best_and_last("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert load(tmp_path / "checkpoints" / "best.ckpt")["epoch"] == 0
 
@@ -122,8 +127,8 @@ def test_a_resumed_run_goes_on_with_its_checkpoints_and_remembers_the_best(
     tmp_path: Path, values: list[float], best: int
 ) -> None:
     folder = tmp_path / "checkpoints"
-    trainer(tmp_path, Checkpoint("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
-    trainer(tmp_path, Checkpoint("val/loss"), epochs=len(values)).fit(
+    trainer(tmp_path, *best_and_last("val/loss"), epochs=2).fit(Scripted("val/loss", values), data())
+    trainer(tmp_path, *best_and_last("val/loss"), epochs=len(values)).fit(
         Scripted("val/loss", values), data(), ckpt_path=folder / "last.ckpt", weights_only=True
     )
     assert sorted(path.name for path in folder.iterdir()) == ["best.ckpt", "last.ckpt"]
@@ -155,7 +160,7 @@ def test_checkpoints_are_plain_data_with_the_weights_of_the_run(
 
 def test_a_metric_of_unknown_direction_cannot_name_the_best_epoch() -> None:
     with pytest.raises(ValueError, match="'val/luck'"):
-        Checkpoint("val/luck")
+        Checkpoint("best", "val/luck")
     with pytest.raises(ValueError, match="'val/luck'"):
         EarlyStopping("val/luck", patience=1)
 
@@ -203,17 +208,30 @@ def test_a_run_that_diverges_later_leaves_only_checkpoints_with_finite_weights(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_validation_metric_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path, value: float) -> None:
-    guarded = trainer(tmp_path, NanGuard(), Checkpoint("val/loss"), epochs=3)
+    guarded = trainer(tmp_path, NanGuard(), *best_and_last("val/loss"), epochs=3)
     with pytest.raises(RunError, match=f"val/loss is {value} in epoch 1"):
         guarded.fit(Scripted("val/loss", [1.0, value, 1.0]), data())
     assert load(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
 
 
-def test_a_weight_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path) -> None:
+def test_a_training_loss_that_is_no_number_fails_the_run(tmp_path: Path) -> None:
     task = regression()
     nn.init.constant_(task.model.net.bias, math.inf)
-    with pytest.raises(RunError, match=r"model\.net\.\w+ is not finite after epoch 0"):
+    with pytest.raises(RunError, match="train/loss is not finite in epoch 0"):
         trainer(tmp_path, NanGuard(), limit_val_batches=0).fit(task, data())
+
+
+class SpoilBias(pl.Callback):
+    """Leaves the loss of the epoch finite, and the weights not."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """As a last step might do."""
+        nn.init.constant_(pl_module.model.net.bias, math.inf)
+
+
+def test_a_weight_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"model\.net\.bias is not finite after epoch 0"):
+        trainer(tmp_path, SpoilBias(), NanGuard(), limit_val_batches=0).fit(regression(), data())
 
 
 def test_the_guard_lets_a_sound_run_pass(tmp_path: Path) -> None:

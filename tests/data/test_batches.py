@@ -40,7 +40,7 @@ def some_examples(count: int) -> TensorSet:
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("num_examples", "batch_size"), SIZES)
 def test_an_epoch_has_every_example_once(num_examples: int, batch_size: int, shuffle: bool) -> None:
-    seen = batches(num_examples, batch_size, shuffle=shuffle)
+    seen = batches(num_examples, batch_size, training=shuffle)
     assert sorted(itertools.chain(*seen)) == list(range(num_examples))
     assert all(len(batch) == batch_size for batch in seen[:-1])
     assert 0 < len(seen[-1]) <= batch_size
@@ -49,21 +49,21 @@ def test_an_epoch_has_every_example_once(num_examples: int, batch_size: int, shu
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("num_examples", "batch_size"), SIZES)
 def test_its_length_is_the_number_of_batches(num_examples: int, batch_size: int, shuffle: bool) -> None:
-    order = BatchOrder(num_examples, batch_size, shuffle=shuffle)
+    order = BatchOrder(num_examples, batch_size, training=shuffle)
     assert len(order) == len(list(order))
 
 
 def test_the_order_is_a_pure_function_of_seed_and_epoch() -> None:
-    straight = BatchOrder(50, 8, shuffle=True, seed=7)
+    straight = BatchOrder(50, 8, training=True, seed=7)
     for epoch in range(3):  # one that has come a long way, and seen other random numbers
         straight.set_epoch(epoch)
         came = [batch.tolist() for batch in straight]
         torch.manual_seed(epoch)
-    assert came == batches(50, 8, shuffle=True, seed=7, epoch=2)
+    assert came == batches(50, 8, training=True, seed=7, epoch=2)
 
 
 def test_the_order_stays_the_same_until_another_epoch_is_set() -> None:
-    order = BatchOrder(50, 8, shuffle=True)
+    order = BatchOrder(50, 8, training=True)
     assert [batch.tolist() for batch in order] == [batch.tolist() for batch in order]
 
 
@@ -71,13 +71,13 @@ def test_drawing_an_order_leaves_the_global_random_numbers_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    list(BatchOrder(50, 8, shuffle=True))
+    list(BatchOrder(50, 8, training=True))
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_seeds_and_epochs_all_have_orders_of_their_own() -> None:
     orders = {
-        tuple(itertools.chain(*batches(50, 8, shuffle=True, seed=seed, epoch=epoch)))
+        tuple(itertools.chain(*batches(50, 8, training=True, seed=seed, epoch=epoch)))
         for seed in range(4)
         for epoch in range(4)
     }
@@ -104,7 +104,7 @@ def test_without_shuffling_a_batch_is_a_view_of_the_set() -> None:
 def test_together_processes_train_on_the_batches_of_one_filled_up_from_their_first_examples(
     num_examples: int, batch_size: int, world_size: int
 ) -> None:
-    settings = {"shuffle": True, "seed": 3, "epoch": 2}
+    settings = {"training": True, "seed": 3, "epoch": 2}
     alone = batches(num_examples, batch_size, **settings)
     ranks = [
         batches(num_examples, batch_size, **settings, rank=rank, world_size=world_size)
@@ -160,14 +160,16 @@ def test_a_set_moved_to_a_device_has_the_same_examples() -> None:
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_no_workers_and_two_give_the_same_batches(shuffle: bool) -> None:
     examples = some_examples(10)
-    loaders = [loader(examples, BatchOrder(10, 4, shuffle=shuffle), num_workers=count) for count in (0, 2)]
+    loaders = [
+        loader(examples, BatchOrder(10, 4, training=True, shuffle=shuffle), num_workers=count) for count in (0, 2)
+    ]
     for epoch in range(2):
         seen = []
         for batches_of in loaders:
             _set_sampler_epoch(batches_of, epoch)
             seen.append([(inputs.tolist(), targets.tolist()) for inputs, targets in batches_of])
         assert seen[0] == seen[1]
-        assert [inputs for inputs, _ in seen[0]] == batches(10, 4, shuffle=shuffle, epoch=epoch)
+        assert [inputs for inputs, _ in seen[0]] == batches(10, 4, training=True, shuffle=shuffle, epoch=epoch)
         assert all(target == number + 100 for batch in seen[0] for number, target in zip(*batch, strict=True))
 
 
@@ -216,7 +218,9 @@ def test_lightning_sees_the_order_of_each_epoch_and_validation_in_sequence(tmp_p
     recorder = fitted(tmp_path, Regression(LinearRegression(1), nn.MSELoss(), make), data)
     train, val, _ = data.splits
     for epoch in range(3):
-        expected = [train.inputs[rows] for rows in batches(10, 4, shuffle=shuffle, seed=5, epoch=epoch)]
+        expected = [
+            train.inputs[rows] for rows in batches(10, 4, training=True, shuffle=shuffle, seed=5, epoch=epoch)
+        ]
         assert [batch.tolist() for batch in recorder.train[epoch]] == [batch.tolist() for batch in expected]
         assert torch.equal(torch.cat(recorder.val[epoch]), val.inputs)
     assert torch.equal(torch.cat(recorder.train[0]), torch.cat(recorder.train[1])) is not shuffle

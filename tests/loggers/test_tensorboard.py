@@ -24,7 +24,9 @@ def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any]
     history = next(logger for logger in fitted.trainer.loggers if logger.name == "history")
     for tag in ("train/loss", "val/loss", "train/mse", "val/mse", "lr"):
         assert [step for step, _ in curves[tag]] == [3, 7, 11]  # the last of each four steps
-        assert [value for _, value in curves[tag]] == [history.rows[step][tag] for step in (3, 7, 11)]
+        assert [value for _, value in curves[tag]] == pytest.approx(
+            [history.rows[step][tag] for step in (3, 7, 11)]
+        )
     assert [value for _, value in curves["lr"]] == pytest.approx([0.03] * 3)
     assert len(curves["error/w"]) == len(curves["error/b"]) == 1
 

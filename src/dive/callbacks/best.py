@@ -1,7 +1,6 @@
-"""Keep the best epoch, and stop when there are no better ones."""
+"""Keep the best epoch and the last, and stop when there are no better ones."""
 
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning import callbacks
@@ -10,23 +9,25 @@ from dive.metrics import direction
 
 
 class Checkpoint(callbacks.ModelCheckpoint):
-    """Keep the best epoch and the last, as ``checkpoints/best.ckpt`` and ``checkpoints/last.ckpt`` of the run.
+    """Keep one epoch as ``checkpoints/FILENAME.ckpt`` in the run's directory: the best so far, or the last.
+
+    The last is a callback of its own, since Lightning's `save_last` leaves out epochs that are not the best. It
+    comes after the best, so that it holds the best one's state.
 
     Args:
-        monitor: the metric that names the best epoch; its name tells whether it should fall or rise.
-        **settings: those of `pytorch_lightning.callbacks.ModelCheckpoint`.
+        filename: of the checkpoint, without the ending.
+        monitor: the metric that names the best epoch; its name tells whether it should fall or rise. None keeps
+            the last.
     """
 
-    def __init__(self, monitor: str, **settings: Any) -> None:
+    def __init__(self, filename: str, monitor: str | None = None) -> None:
         super().__init__(
+            filename=filename,
             monitor=monitor,
-            mode=direction(monitor),
-            filename="best",
-            save_last=True,
+            mode=direction(monitor) if monitor else "min",
             enable_version_counter=False,
             # At the end of the training epoch all its metrics are known, and the NaN guard has spoken.
             save_on_train_epoch_end=True,
-            **settings,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

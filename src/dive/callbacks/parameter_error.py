@@ -1,13 +1,9 @@
 """How far estimated coefficients are from the true ones, where those are known (book 3.4.4)."""
 
-import logging
-
 import pytorch_lightning as pl
 from torch import Tensor
 
 from dive.data.synthetic import SyntheticRegression, least_squares
-
-log = logging.getLogger(__name__)
 
 
 class ParameterError(pl.Callback):

@@ -13,4 +13,4 @@ class Progress(TQDMProgressBar):
     """
 
     def __init__(self, refresh_rate: int) -> None:
-        super().__init__(refresh_rate=refresh_rate if sys.stderr.isatty() else 0, leave=False)
+        super().__init__(refresh_rate=refresh_rate if sys.stdout.isatty() else 0, leave=False)

@@ -17,30 +17,39 @@ class Throughput(pl.Callback):
     def __init__(self) -> None:
         self.seconds = 0.0
         self.samples = 0
-        self._start: float | None = None
+        self._before_this_epoch = 0.0
+        self._since: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        synchronize(pl_module.device)
-        self._start = time.perf_counter()
+        self._before_this_epoch = self.seconds
+        self._start(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: validation comes inside the training epoch."""
-        self._stop(trainer, pl_module)
+        self._stop(pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Go on: there may be more training in this epoch."""
+        self._start(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock where there was no validation."""
-        self._stop(trainer, pl_module)
-
-    def _stop(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._start is None:
-            return
-        synchronize(pl_module.device)
-        seconds, self._start = time.perf_counter() - self._start, None
+        """Stop the clock and log."""
+        self._stop(pl_module)
         samples = pl_module.means["train"].num_examples * trainer.world_size
-        self.seconds += seconds
         self.samples += samples
-        pl_module.log("train/samples_per_second", samples / seconds, sync_dist=True)
+        speed = samples / (self.seconds - self._before_this_epoch)
+        pl_module.log("train/samples_per_second", speed, sync_dist=True)
+
+    def _start(self, pl_module: pl.LightningModule) -> None:
+        synchronize(pl_module.device)
+        self._since = time.perf_counter()
+
+    def _stop(self, pl_module: pl.LightningModule) -> None:
+        if self._since is not None:
+            synchronize(pl_module.device)
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
 
 
 def synchronize(device: torch.device) -> None:

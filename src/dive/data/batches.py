@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from dive.data.streams import stream
 
 Batch = tuple[Tensor, Tensor]
 
@@ -48,12 +49,14 @@ class BatchOrder(Sampler[Tensor | slice]):
     """The batches of one epoch, as indices. The order of epoch e is a pure function of ``(seed, e)``.
 
     Among several processes, each batch is divided, so that together they take the very steps that one process
-    would take alone. A training batch that cannot be divided evenly repeats its first examples to fill up.
+    would take alone. A training batch that cannot be divided evenly repeats its first examples to fill up; in
+    evaluation each example comes once, and a batch is a slice (a view).
 
     Args:
         num_examples: size of the set.
         batch_size: examples of a batch, over all processes.
-        shuffle: draw a new order each epoch; else the order of the set, in which a batch is a slice (a view).
+        training: for training; else for evaluation, in the order of the set.
+        shuffle: draw a new order each training epoch.
         seed: of the order.
         rank: of this process.
         world_size: number of processes.
@@ -67,7 +70,8 @@ class BatchOrder(Sampler[Tensor | slice]):
         self,
         num_examples: int,
         batch_size: int,
-        shuffle: bool = False,
+        training: bool = False,
+        shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
@@ -80,6 +84,7 @@ class BatchOrder(Sampler[Tensor | slice]):
             )
         self.num_examples = num_examples
         self.batch_size = batch_size
+        self.training = training
         self.shuffle = shuffle
         self.seed = seed
         self.rank = rank
@@ -97,21 +102,22 @@ class BatchOrder(Sampler[Tensor | slice]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.num_examples // self.batch_size)
+        unseen = 0 if self.training else self.rank
+        return -(-(self.num_examples - unseen) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        return self._shuffled() if self.shuffle else self._in_sequence()
+        return self._training_batches() if self.training else self._slices()
 
-    def _in_sequence(self) -> Iterator[slice]:
-        for start in range(0, self.num_examples, self.batch_size):
-            stop = min(start + self.batch_size, self.num_examples)
-            if start + self.rank < stop:
-                yield slice(start + self.rank, stop, self.world_size)
+    def _slices(self) -> Iterator[slice]:
+        for start in range(self.rank, self.num_examples, self.batch_size):
+            stop = min(start - self.rank + self.batch_size, self.num_examples)
+            yield slice(start, stop, self.world_size)
 
-    def _shuffled(self) -> Iterator[Tensor]:
-        state = int(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)[0])
-        order = torch.randperm(self.num_examples, generator=torch.Generator().manual_seed(state)).to(self.device)
-        for batch in order.split(self.batch_size):
+    def _training_batches(self) -> Iterator[Tensor]:
+        order = torch.arange(self.num_examples)
+        if self.shuffle:
+            order = torch.randperm(self.num_examples, generator=stream("order", self.seed, self.epoch))
+        for batch in order.to(self.device).split(self.batch_size):
             if self.world_size > 1:
                 filled = len(batch) + -len(batch) % self.world_size
                 batch = batch[torch.arange(self.rank, filled, self.world_size, device=self.device) % len(batch)]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dive.data.drawing import draw
 from dive.data.images import ClothingImages
+from dive.data.streams import stream
 
 
 class Garments(ClothingImages):
@@ -50,7 +51,7 @@ class Garments(ClothingImages):
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Draw both sets, one after the other."""
-        generator = torch.Generator().manual_seed(self.draw_seed)
+        generator = stream("garments", self.draw_seed)
         return self._drawn(self.num_train, generator), self._drawn(self.num_test, generator)
 
     def _drawn(self, num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from dive.data.batches import TensorSet
 from dive.data.drawing import GARMENTS
 from dive.data.module import DataModule, Splits
+from dive.data.streams import stream
 from dive.errors import DataError
 
 
@@ -62,7 +63,7 @@ class ClothingImages(DataModule):
         test = self._floats(test_images, test_labels)
         if self.val_size == 0:
             return Splits(train=self._floats(images, labels), val=test, test=test)
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        order = torch.randperm(len(images), generator=stream("holdout", self.seed))
         held_out, kept = order[: self.val_size], order[self.val_size :]
         return Splits(
             train=self._floats(images[kept], labels[kept]),

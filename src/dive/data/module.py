@@ -64,9 +64,10 @@ class DataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Load the set, and put it on the trainer's device where it fits there."""
         device = self._device()
-        if device.type != "cpu" and all(fits(part, device) for part in self.splits if part is not None):
+        if device.type != "cpu" and fits(self.splits, device):
+            placed = {id(part): part.to(device) for part in self.splits if part is not None}
             train, val, test = self.splits
-            self._splits = Splits(train.to(device), val.to(device), test.to(device) if test else None)
+            self._splits = Splits(placed[id(train)], placed[id(val)], placed[id(test)] if test else None)
 
     def _device(self) -> torch.device:
         # Worker processes cannot hand over tensors of an accelerator.
@@ -74,11 +75,12 @@ class DataModule(pl.LightningDataModule):
             return torch.device("cpu")
         return self.trainer.strategy.root_device
 
-    def _loader(self, examples: TensorSet, shuffle: bool) -> DataLoader[Batch]:
+    def _loader(self, examples: TensorSet, training: bool = False) -> DataLoader[Batch]:
         order = BatchOrder(
             len(examples),
             self.batch_size,
-            shuffle=shuffle,
+            training=training,
+            shuffle=self.shuffle,
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
@@ -88,11 +90,11 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, in the order of the trainer's epoch."""
-        return self._loader(self.splits.train, shuffle=self.shuffle)
+        return self._loader(self.splits.train, training=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches of the validation split, in its own order."""
-        return self._loader(self.splits.val, shuffle=False)
+        return self._loader(self.splits.val)
 
     @property
     def has_test(self) -> bool:
@@ -107,12 +109,12 @@ class DataModule(pl.LightningDataModule):
         """
         if self.splits.test is None:
             raise DataError(f"{self.name} has no test split")
-        return self._loader(self.splits.test, shuffle=False)
+        return self._loader(self.splits.test)
 
 
-def fits(examples: TensorSet, device: torch.device) -> bool:
+def fits(splits: Splits, device: torch.device) -> bool:
     """Whether a set takes up less than half of what is free on a CUDA device; always on others."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return 2 * (examples.inputs.nbytes + examples.targets.nbytes) < free
+    return 2 * sum(part.inputs.nbytes + part.targets.nbytes for part in splits if part is not None) < free

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dive.data.batches import TensorSet
 from dive.data.module import DataModule, Splits
+from dive.data.streams import stream
 
 
 class SyntheticRegression(DataModule):
@@ -59,12 +60,13 @@ class SyntheticRegression(DataModule):
 
     def load(self) -> Splits:
         """Draw both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
-        generator = torch.Generator().manual_seed(self.seed)
-        X = torch.randn(self.num_train + self.num_val, self.num_inputs, generator=generator)
-        noise = self.noise * torch.randn(len(X), 1, generator=generator)
-        y = X @ self.w + self.b + noise
-        cut = self.num_train
-        return Splits(train=TensorSet(X[:cut], y[:cut]), val=TensorSet(X[cut:], y[cut:]))
+        generator = stream("synthetic regression", self.seed)
+        return Splits(train=self._draw(self.num_train, generator), val=self._draw(self.num_val, generator))
+
+    def _draw(self, num_examples: int, generator: torch.Generator) -> TensorSet:
+        X = torch.randn(num_examples, self.num_inputs, generator=generator)
+        noise = self.noise * torch.randn(num_examples, 1, generator=generator)
+        return TensorSet(X, X @ self.w + self.b + noise)
 
 
 def least_squares(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -47,7 +48,8 @@ class History(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step."""
-        self.rows.setdefault(step or 0, {}).update({name: float(value) for name, value in metrics.items()})
+        # Lightning logs in float32: record the shortest decimal that stands for it, 0.1 and not 0.10000000149.
+        self.rows.setdefault(step or 0, {}).update({k: float(str(np.float32(v))) for k, v in metrics.items()})
 
     @rank_zero_only
     def save(self) -> None:

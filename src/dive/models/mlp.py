@@ -23,13 +23,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def relu(X: Tensor) -> Tensor:
     """The rectified linear unit, ``max(x, 0)`` element by element (book 5.1.2.1).
 
+    The book's ``torch.max(X, 0)`` would give it the gradient 1/2 at 0, where `torch.relu` has 0; this has 0 too.
+
     Args:
         X: any shape.
 
     >>> relu(torch.tensor([-1.0, 0.0, 2.0]))
     tensor([0., 0., 2.])
     """
-    return torch.max(X, torch.zeros_like(X))
+    return torch.where(X <= 0, 0.0, X)
 
 
 class MLPScratch(nn.Module):
