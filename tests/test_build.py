@@ -140,8 +140,8 @@ def test_null_switches_one_callback_or_logger_off(tmp_path: Path) -> None:
 
 
 def test_a_callback_that_refuses_an_argument_is_named_with_its_group(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^callbacks\.checkpoint: cannot tell whether 'val/joy' should"):
-        built_trainer(tmp_path, "callbacks.checkpoint.monitor=val/joy")
+    with pytest.raises(ConfigError, match=r"^callbacks\.best: cannot tell whether 'val/joy' should"):
+        built_trainer(tmp_path, "callbacks.best.monitor=val/joy")
 
 
 def test_a_trainer_that_refuses_an_argument_is_named(tmp_path: Path) -> None:

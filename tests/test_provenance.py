@@ -31,7 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "a@example.org")
     folder = tmp_path / "repo" / "src" / "pkg"
     folder.mkdir(parents=True)
-    (folder / "model.py").write_text("width = 1\nöl = 2\n")
+    (folder / "model.py").write_text("width = 1\nöl = 2\n\n")
     (tmp_path / "repo" / ".gitignore").write_text("*.log\n")
     monkeypatch.setattr(provenance, "__file__", str(folder / "provenance.py"))
     return folder
@@ -101,11 +101,12 @@ def test_files_that_git_ignores_do_not_count(repo: Path, package: Path) -> None:
 def test_the_diff_brings_a_clean_checkout_to_the_code_that_ran(
     staged: bool, repo: Path, package: Path, tmp_path: Path
 ) -> None:
-    changed = "width = 3\nöl = 2\nlast = 4"
+    changed = "width = 3\nöl = 2\n\n"
     (package / "model.py").write_text(changed)
-    (repo / ".gitignore").write_text("*.log\n*.tmp\n")
+    (repo / ".gitignore").write_text("*.log\n*.tmp")
     if staged:
         git(repo, "add", ".")
+    (package / "mine.py").write_text("unknown to git\n")
     diff = provenance.code_diff()
     assert provenance.environment()["git_dirty"] is True
     assert "-width = 1" in diff.splitlines()
@@ -115,7 +116,7 @@ def test_the_diff_brings_a_clean_checkout_to_the_code_that_ran(
     (tmp_path / "code.diff").write_text(diff)
     git(tmp_path / "clone", "apply", str(tmp_path / "code.diff"))
     assert (tmp_path / "clone" / "src" / "pkg" / "model.py").read_text() == changed
-    assert (tmp_path / "clone" / ".gitignore").read_text() == "*.log\n*.tmp\n"
+    assert (tmp_path / "clone" / ".gitignore").read_text() == "*.log\n*.tmp"
 
 
 def test_files_that_git_does_not_know_are_named(repo: Path, package: Path) -> None:

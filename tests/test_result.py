@@ -123,9 +123,19 @@ def test_a_real_run_gathers_what_its_table_holds(fit: Callable[..., Any], tmp_pa
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
 
 
-@pytest.mark.parametrize("callback", [None, SimpleNamespace(), SimpleNamespace(best_model_path="")])
-def test_where_no_checkpoint_was_kept_there_is_none(callback: object) -> None:
-    assert result.best_checkpoint(SimpleNamespace(checkpoint_callback=callback)) is None
+def kept(*checkpoints: tuple[str | None, str]) -> str | None:
+    """The best checkpoint of a trainer whose checkpoint callbacks have these monitors and paths."""
+    callbacks = [SimpleNamespace(monitor=monitor, best_model_path=path) for monitor, path in checkpoints]
+    return result.best_checkpoint(SimpleNamespace(checkpoint_callbacks=callbacks))
+
+
+def test_the_best_checkpoint_is_the_monitored_one() -> None:
+    assert kept((None, "last.ckpt"), ("val/acc", "best.ckpt")) == "best.ckpt"
+
+
+@pytest.mark.parametrize("checkpoints", [[], [(None, "last.ckpt")], [("val/acc", ""), (None, "last.ckpt")]])
+def test_where_no_best_checkpoint_was_kept_there_is_none(checkpoints: list[tuple[str | None, str]]) -> None:
+    assert kept(*checkpoints) is None
 
 
 def shown(told: result.Result, directory: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -56,6 +56,14 @@ class Task(pl.LightningModule):
         self.weight_decay = weight_decay
         self.means = {stage: EpochMeans() for stage in ("train", "val", "test")}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes here which hook it is in, some forty times a step, and a module looks at each value for
+        # parameters first: on small models that is a tenth of the whole step.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
         raise NotImplementedError

@@ -115,22 +115,32 @@ def test_a_set_without_a_test_split_moves_too() -> None:
     assert test is None
 
 
+def test_a_split_that_serves_twice_moves_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    same = numbered(10)
+    monkeypatch.setattr(Numbers, "load", lambda _: Splits(numbered(20), same, same))
+    _, val, test = on("meta", Numbers()).splits
+    assert val is test
+    assert val.inputs.device.type == "meta"
+
+
 def test_the_set_stays_in_memory_for_worker_processes() -> None:
     assert on("meta", Numbers(num_workers=1)).splits.train.inputs.device.type == "cpu"
 
 
-def test_the_set_stays_in_memory_where_one_part_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "fits", lambda part, _: len(part) != 5)
+def test_the_set_stays_in_memory_where_it_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fits", lambda *_: False)
     for part in on("meta", Numbers()).splits:
         assert part.inputs.device.type == "cpu"
 
 
 def test_a_set_fits_where_it_takes_less_than_half_of_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    examples = numbered(10)  # of 4 + 8 bytes each
-    free = {"bytes": 241}
+    free = {}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free["bytes"], 10**9))
     cuda = torch.device("cuda", 0)
-    assert fits(examples, cuda)
-    free["bytes"] = 240
-    assert not fits(examples, cuda)
-    assert fits(examples, torch.device("cpu"))
+    for test, examples in ((None, 15), (numbered(5), 20)):
+        splits = Splits(numbered(10), numbered(5), test)
+        free["bytes"] = 2 * 12 * examples + 1  # an example has 4 + 8 bytes
+        assert fits(splits, cuda)
+        free["bytes"] -= 1
+        assert not fits(splits, cuda)
+        assert fits(splits, torch.device("cpu"))
