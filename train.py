@@ -31,7 +31,7 @@ def main(config: DictConfig) -> float | None:
 
         outcome = result.gather(trainer, settings)
         run.finish(outcome)
-        result.show(outcome, run.directory)
+    result.show(outcome, run.directory)
     return outcome["score"]
 
 

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from dive.check import check
@@ -71,10 +72,14 @@ def task(config: Config, data: DataModule) -> Task:
 
 def trainer(config: Config, directory: Path) -> Trainer:
     """The trainer with its callbacks and loggers, all writing below a run's directory."""
+    callbacks = _build_all(config["callbacks"], "callbacks")
     return _build(
         config,
         "trainer",
-        callbacks=_build_all(config["callbacks"], "callbacks"),
+        callbacks=callbacks,
+        # Else Lightning would put its own in the place of those that are switched off.
+        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         logger=_build_all(config["logger"], "logger", save_dir=str(directory)),
         default_root_dir=str(directory),
     )
@@ -86,9 +91,9 @@ def _build_all(group: Mapping[str, Any] | None, key: str, **given: Any) -> list[
 
 
 def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) -> Any:
-    # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
-    made = instantiate(config[key], _partial_=True, _convert_="all")
     try:
+        # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
+        made = instantiate(config[key], _partial_=True, _convert_="all")
         return made if config[key].get("_partial_") else made(**given)
     except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{parent + '.' if parent else ''}{key}: {error}") from error

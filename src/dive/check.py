@@ -2,37 +2,37 @@
 
 import importlib
 import inspect
-import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from dive.errors import ConfigError, suggestion
 
 # What a configuration may build: things that live below these names. A team adds its own package here.
 ALLOWED = ("dive.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
-# Where a number of this name must lie, wherever it stands in the configuration.
+# Where a number of this name must lie, wherever it stands in the configuration; {} holds whole numbers only.
 LIMITS = {
-    "batch_size": "[1, inf)",
+    "batch_size": "{1, inf}",
+    "draw_seed": "{0, inf}",
     "dropout": "[0, 1)",
     "gamma": "(0, inf)",
     "gradient_clip_val": "[0, inf)",
     "lr": "(0, inf)",
-    "max_epochs": "[1, inf)",
+    "max_epochs": "{1, inf}",
     "momentum": "[0, inf)",
     "noise": "[0, inf)",
-    "num_test": "[1, inf)",
-    "num_train": "[1, inf)",
-    "num_val": "[1, inf)",
-    "num_workers": "[0, inf)",
-    "patience": "[0, inf)",
-    "seed": "[0, 4294967295]",
+    "num_test": "{1, inf}",
+    "num_train": "{1, inf}",
+    "num_val": "{1, inf}",
+    "num_workers": "{0, inf}",
+    "patience": "{0, inf}",
+    "seed": "{0, 4294967295}",
     "sigma": "[0, inf)",
-    "step_size": "[1, inf)",
-    "val_size": "[0, inf)",
+    "step_size": "{1, inf}",
+    "val_size": "{0, inf}",
     "weight_decay": "[0, inf)",
 }
 
@@ -49,7 +49,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _problems(node: Any, key: str) -> Iterator[str]:
-    if isinstance(node, list):
+    limits = LIMITS.get(key.rsplit(".", 1)[-1])
+    if limits and node not in (None, "???") and not within(node, limits):
+        yield f"{key}={node}: must be a {'whole number' if limits[0] == '{' else 'number'} in {limits}"
+    elif isinstance(node, list):
         for i, item in enumerate(node):
             yield from _problems(item, f"{key}[{i}]")
     elif isinstance(node, Mapping):
@@ -61,21 +64,20 @@ def _problems(node: Any, key: str) -> Iterator[str]:
                 yield from _problems(value, path)
     elif node == "???":
         yield f"{key}: a value is missing; give one with {key}=..."
-    elif (limits := LIMITS.get(key.rsplit(".", 1)[-1])) and node is not None and not within(node, limits):
-        yield f"{key}={node}: must be a number in {limits}"
 
 
 def within(value: Any, limits: str) -> bool:
     """Whether a number lies in an interval.
 
-    >>> within(0, "[0, 1)"), within(1, "[0, 1)"), within("a", "[0, 1)")
-    (True, False, False)
+    >>> within(0, "[0, 1)"), within(1, "[0, 1)"), within("a", "[0, 1)"), within(1.5, "{1, inf}")
+    (True, False, False, False)
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+    numbers = int if limits[0] == "{" else int | float
+    if isinstance(value, bool) or not isinstance(value, numbers) or value != value:
         return False
     low, high = (float(bound) for bound in limits[1:-1].split(","))
-    above = value >= low if limits[0] == "[" else value > low
-    return above and (value <= high if limits[-1] == "]" else value < high)
+    above = value > low if limits[0] == "(" else value >= low
+    return above and (value < high if limits[-1] == ")" else value <= high)
 
 
 def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -85,14 +87,18 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
         yield f"{key}._target_={node['_target_']}: {error}"
         return
     called = target.__init__ if inspect.isclass(target) else target
-    parameters = inspect.signature(called).parameters
+    try:
+        parameters = inspect.signature(called).parameters
+    except ValueError:
+        yield f"{key}._target_={node['_target_']}: is not made to be called"
+        return
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     names = [name for name in parameters if name not in ("self", "args", "kwargs")]
     hints = _hints(called)
     for name, value in node.items():
         if name in ("_target_", "_partial_"):
             continue
-        if name not in names and not takes_any:
+        if name not in names and (not takes_any or name.startswith("_")):
             yield f"{key}.{name}={value}: {suggestion(name, names)}"
         elif name in hints and not _matches(value, hints[name]):
             yield f"{key}.{name}={value}: must be {_in_words(hints[name])}"
@@ -105,7 +111,7 @@ def locate(path: str) -> Callable[..., Any]:
         ConfigError: it is not below one of `ALLOWED`, is an alias of something that is not, or does not exist.
     """
     allowed = ", ".join(f"{prefix}*" for prefix in ALLOWED)
-    if not path.startswith(ALLOWED):
+    if not isinstance(path, str) or not path.startswith(ALLOWED):
         raise ConfigError(f"not allowed; allowed are {allowed}")
     module_name, _, name = path.rpartition(".")
     try:
@@ -127,13 +133,18 @@ def _hints(called: Callable[..., Any]) -> dict[str, Any]:
 def _matches(value: Any, hint: Any) -> bool:
     if isinstance(value, Mapping) or value == "???":  # an object still to be built, or to be given
         return True
+    if isinstance(value, list) and any(isinstance(item, bool) for item in value):
+        return False
     if isinstance(value, bool) and hint in (int, float):
         return False
-    try:
-        check_type(value, hint)
-    except TypeCheckError:
-        return False
-    return True
+    # YAML has lists only: one also stands for a tuple.
+    for candidate in [value, tuple(value)] if isinstance(value, list) else [value]:
+        try:
+            check_type(candidate, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            return True
+        except TypeCheckError:
+            continue
+    return False
 
 
 def _in_words(hint: Any) -> str:

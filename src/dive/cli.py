@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -86,6 +87,10 @@ def expand_resume(argv: list[str]) -> list[str]:
     path = Path(directory).absolute()
     if not (path / "config.yaml").is_file():
         raise RunError(f"resume={directory}: there is no run, {path / 'config.yaml'} does not exist")
+    recorded = yaml.safe_load((path / "config.yaml").read_text())
+    if not isinstance(recorded, dict) or {"hydra", "defaults"} & recorded.keys():
+        # Hydra would act on these before dive has checked anything.
+        raise RunError(f"resume={directory}: {path / 'config.yaml'} is not the record of a run")
     quoted = str(path).replace("'", "\\'")
     return [
         argv[0],

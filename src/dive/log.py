@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-# Who is heard, and from which level on the terminal. At DEBUG, Lightning would log each hook of each step.
+# Who is heard, from which level on in the log and on the terminal. At DEBUG, Lightning would log each hook of each step.
 SOURCES = {
-    "dive": logging.INFO,
-    "pytorch_lightning": logging.WARNING,
-    "lightning_fabric": logging.WARNING,
-    "py.warnings": logging.WARNING,
+    "dive": (logging.DEBUG, logging.INFO),
+    "pytorch_lightning": (logging.INFO, logging.WARNING),
+    "lightning_fabric": (logging.INFO, logging.WARNING),
+    "py.warnings": (logging.WARNING, logging.WARNING),
 }
 
 # Lightning's advice that does not hold here, and why.
@@ -38,19 +38,20 @@ def log_to(file: Path) -> None:
     Args:
         file: appended to; the files of earlier calls are closed.
     """
-    for name, level in SOURCES.items():
+    logging.captureWarnings(True)
+    for name, (in_log, on_terminal) in SOURCES.items():
         logger = logging.getLogger(name)
         for old in list(logger.handlers):
             logger.removeHandler(old)
             old.close()
         logger.propagate = False
-        logger.setLevel(logging.INFO if rank_zero_only.rank == 0 else logging.ERROR)
+        logger.setLevel(in_log if rank_zero_only.rank == 0 else logging.ERROR)
         if rank_zero_only.rank == 0:
             logger.addHandler(
                 _handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s")
             )
         terminal = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
-        terminal.setLevel(level)
+        terminal.setLevel(on_terminal)
         logger.addHandler(terminal)
 
 

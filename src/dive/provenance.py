@@ -35,8 +35,8 @@ def environment() -> dict[str, Any]:
 
 def code_diff() -> str:
     """What the working tree changes against that revision, untracked files named; empty for a clean tree."""
-    diff = _git("diff", "HEAD") or ""
-    untracked = _git("ls-files", "--others", "--exclude-standard") or ""
+    diff = _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD") or ""
+    untracked = _git("ls-files", "--others", "--exclude-standard", "--full-name", ":/") or ""
     return diff + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
 
 

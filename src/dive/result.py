@@ -55,15 +55,16 @@ def _without_epoch(row: Row) -> Row:
 def show(result: Result, directory: Path) -> None:
     """Print the metrics, best epoch beside last, and where the run lies."""
     best, final = result["metrics"]["best"], result["metrics"]["final"]
-    table = Table(
-        title=f"{result['model']} on {result['data']}: best epoch {result['best_epoch']} of {result['epochs']}",
-        title_justify="left",
-    )
+    table = Table()
     table.add_column("metric")
     table.add_column(f"best {result['optimize']}", justify="right")
     table.add_column("final", justify="right")
     for name in sorted(final):
         table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
     console = Console()
+    console.print(
+        f"{result['model']} on {result['data']}: best epoch {result['best_epoch']} of {result['epochs']}",
+        soft_wrap=True,
+    )
     console.print(table)
     console.print(f"run: {directory}", soft_wrap=True)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import resource
 import sys
 import time
@@ -14,9 +13,11 @@ from typing import Any, Self
 import torch
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dive import provenance
 from dive.errors import RunError
+from dive.files import put
 from dive.log import log_to
 
 log = logging.getLogger(__name__)
@@ -73,9 +74,9 @@ class Run:
         (self.directory / "result.json").unlink(missing_ok=True)
         with (self.directory / "command.txt").open("a") as file:
             file.write(provenance.command() + "\n")
-        write(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
-        write(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
-        write(self.directory / "code.diff", provenance.code_diff())
+        put(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        put(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
+        put(self.directory / "code.diff", provenance.code_diff())
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``: the run is done.
@@ -88,33 +89,28 @@ class Run:
     def _write_result(self, result: dict[str, Any]) -> None:
         if rank_zero_only.rank == 0:
             result |= {"seconds": time.perf_counter() - self._start, "peak_memory_mb": peak_memory_mb()}
-            write(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+            put(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None:
             return
-        # Lightning turns Ctrl-C into SystemExit(1) and SIGTERM into SystemExit(None).
         exit_code = None
-        if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
-            exit_code = 130
-        elif isinstance(error, SystemExit):
+        if isinstance(error, SIGTERMException):
             exit_code = 143
+        elif isinstance(error, KeyboardInterrupt):
+            exit_code = 130
+        elif isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            exit_code = 130  # Lightning turns Ctrl-C into SystemExit(1)
         if exit_code is None:
+            log.debug("the run failed", exc_info=error)
             self._write_result({"status": "failed", "error": f"{type(error).__name__}: {error}"})
             return
         self._write_result({"status": "interrupted", "error": f"exit code {exit_code}"})
         if (self.directory / "checkpoints" / "last.ckpt").is_file():
             log.info("interrupted; to go on: python train.py resume=%s", self.directory)
         raise SystemExit(exit_code) from error
-
-
-def write(path: Path, text: str) -> None:
-    """Put a file in place as a whole: nobody ever reads half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
 
 
 def peak_memory_mb() -> dict[str, float]:

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dive.losses import l2_penalty
 from dive.metrics import EpochMeans
+
+Batch = tuple[Tensor, Tensor]
 
 
 def weights_and_biases(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -64,6 +67,12 @@ class Task(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
+        if batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
         raise NotImplementedError
@@ -76,7 +85,7 @@ class Task(pl.LightningModule):
         """What the model says: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
         return self.model(inputs)
 
-    def _step(self, batch: tuple[Tensor, Tensor], stage: str) -> Tensor:
+    def _step(self, batch: Batch, stage: str) -> Tensor:
         inputs, targets = batch
         outputs = self.model(inputs)
         self.check(outputs, targets)
@@ -87,18 +96,18 @@ class Task(pl.LightningModule):
         )
         return loss
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss to descend, penalty included."""
         loss = self._step(batch, "train")
         if self.weight_decay:
             loss = loss + self.weight_decay * l2_penalty(weights_and_biases(self.model.parameters())[0])
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure one batch."""
         self._step(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Measure one batch."""
         self._step(batch, "test")
 
@@ -145,6 +154,12 @@ class Regression(Task):
             shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
             raise ValueError(f"outputs and targets must both be (batch, num_outputs), got {shapes}")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
+        if batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Squared errors, summed over the batch, averaged over the outputs of an example."""
         return {"mse": (outputs - targets).square().mean(1).sum()}
@@ -166,6 +181,12 @@ class Classification(Task):
                 "outputs must be (batch, num_classes) and targets (batch,), "
                 f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
             )
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
+        if batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """How many of the batch are right."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dive.hooks import drop_empty_hooks
+
 
 class Trainer(pl.Trainer):
     """A Trainer that compiles the model where asked, and leaves the order of batches to the data module.
@@ -26,6 +28,7 @@ class Trainer(pl.Trainer):
 
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Compile where asked, then fit."""
+        drop_empty_hooks(model, self.callbacks)
         if self.compile:
             model.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
         super().fit(model, *args, **kwargs)

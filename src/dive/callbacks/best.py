@@ -30,6 +30,8 @@ class Checkpoint(callbacks.ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
 
+    on_train_batch_end = None  # it saves at the end of epochs only: no need to look after each batch
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Point into the run's directory."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")

@@ -4,6 +4,8 @@ import sys
 
 from pytorch_lightning.callbacks import TQDMProgressBar
 
+from dive.hooks import EVALUATION, TRAINING
+
 
 class Progress(TQDMProgressBar):
     """Lightning's bar on a terminal, gone when its epoch is; nothing in a file or a pipe.
@@ -13,4 +15,7 @@ class Progress(TQDMProgressBar):
     """
 
     def __init__(self, refresh_rate: int) -> None:
-        super().__init__(refresh_rate=refresh_rate if sys.stdout.isatty() else 0, leave=False)
+        watched = sys.stdout.isatty()
+        super().__init__(refresh_rate=refresh_rate if watched else 0, leave=False)
+        if not watched:
+            self.__dict__ |= dict.fromkeys(TRAINING + EVALUATION)

@@ -8,12 +8,14 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
 from filelock import FileLock
 
 from dive.errors import DataError
+from dive.files import put
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +95,8 @@ def ensure(folder: Path) -> None:
         for name, problem in _lacking(folder).items():
             try:
                 _install(folder, name, _download(name))
-            except (OSError, RuntimeError) as error:
-                cause = error.reason if isinstance(error, URLError) else error
+            except (OSError, RuntimeError, HTTPException, DataError) as error:
+                cause = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
                 raise DataError(f"{problem} It cannot be downloaded: {cause}. {HELP}") from error
 
 
@@ -111,7 +113,12 @@ def import_from(source: Path, folder: Path) -> None:
                 raise DataError(
                     f"{archive} does not exist; --from needs the folder that holds the four .gz archives"
                 )
-            _install(folder, name, archive.read_bytes())
+            try:
+                _install(folder, name, archive.read_bytes())
+            except OSError as error:
+                raise DataError(f"cannot import {archive} into {folder}: {error.strerror}") from error
+            except DataError as error:
+                raise DataError(f"{archive}: {error}") from error
 
 
 def _lacking(folder: Path) -> dict[str, str]:
@@ -157,6 +164,4 @@ def _install(folder: Path, name: str, archive: bytes) -> None:
     if sha256(archive) != digest:
         raise DataError(f"{name}.gz is not the published archive: its SHA-256 is {sha256(archive)}, not {digest}")
     for path, content in ((folder / f"{name}.gz", archive), (folder / name, gzip.decompress(archive))):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        put(path, content)

@@ -1,5 +1,6 @@
 """Fashion-MNIST: 70,000 grey images of clothing (book 4.2; Xiao et al., 2017, arXiv:1708.07747)."""
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -79,11 +80,14 @@ def parse_idx(content: bytes) -> Tensor:
     >>> parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
     tensor([[7, 8, 9]], dtype=torch.uint8)
     """
-    if content[:3] != b"\x00\x00\x08":
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
         raise ValueError(f"not an IDX file of unsigned bytes: it starts with {content[:3]!r}")
     num_axes = content[3]
-    shape = np.frombuffer(content, dtype=">u4", count=num_axes, offset=4).astype(int).tolist()
-    values = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * num_axes)
-    if values.size != np.prod(shape):
-        raise ValueError(f"an IDX file of shape {shape} must hold {np.prod(shape)} values, got {values.size}")
+    start = 4 + 4 * num_axes
+    if len(content) < start:
+        raise ValueError(f"an IDX file of {num_axes} axes must have a header of {start} bytes, got {len(content)}")
+    shape = np.frombuffer(content, dtype=">u4", count=num_axes, offset=4).tolist()
+    values = np.frombuffer(content[start:], dtype=np.uint8)
+    if values.size != math.prod(shape):
+        raise ValueError(f"an IDX file of shape {shape} must hold {math.prod(shape)} values, got {values.size}")
     return torch.from_numpy(values.reshape(shape).copy())

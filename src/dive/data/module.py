@@ -9,6 +9,8 @@ from torch.utils.data import DataLoader
 from dive.data.batches import Batch, BatchOrder, TensorSet, loader
 from dive.errors import DataError
 
+EVALUATION_BATCH = 1024  # at least: larger batches change no metric, and take fewer steps
+
 
 class Splits(NamedTuple):
     """The examples to train on, to validate on, and to test on where there are any."""
@@ -63,10 +65,9 @@ class DataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load the set, and put it on the trainer's device where it fits there."""
-        device = self._device()
+        device, (train, val, test) = self._device(), self.splits
         if device.type != "cpu" and fits(self.splits, device):
             placed = {id(part): part.to(device) for part in self.splits if part is not None}
-            train, val, test = self.splits
             self._splits = Splits(placed[id(train)], placed[id(val)], placed[id(test)] if test else None)
 
     def _device(self) -> torch.device:
@@ -78,7 +79,7 @@ class DataModule(pl.LightningDataModule):
     def _loader(self, examples: TensorSet, training: bool = False) -> DataLoader[Batch]:
         order = BatchOrder(
             len(examples),
-            self.batch_size,
+            self.batch_size if training else max(self.batch_size, EVALUATION_BATCH),
             training=training,
             shuffle=self.shuffle,
             seed=self.seed,

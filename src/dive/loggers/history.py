@@ -1,6 +1,7 @@
 """Every metric of a run as a table, and the learning curves as a picture."""
 
 import csv
+import io
 import math
 import os
 from argparse import Namespace
@@ -12,6 +13,7 @@ import numpy as np
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from dive.files import put
 from dive.metrics import direction
 
 Row = dict[str, float]
@@ -55,12 +57,11 @@ class History(Logger):
     def save(self) -> None:
         """Write the table, replacing the one before as a whole."""
         columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        temporary = self.folder / ".metrics.csv"
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *columns])
-            writer.writeheader()
-            writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
-        temporary.replace(self.folder / "metrics.csv")
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, ["step", *columns])
+        writer.writeheader()
+        writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
+        put(self.folder / "metrics.csv", table.getvalue())
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
