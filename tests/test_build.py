@@ -42,7 +42,7 @@ def test_resolving_refuses_what_cannot_be_run() -> None:
     with pytest.raises(ConfigError) as caught:
         build.resolve(compose_config(["model=mlp", "optimizer.lr=-1", "data.batch_size=0"]))
     assert str(caught.value).splitlines() == [
-        "data.batch_size=0: must be a number in [1, inf)",
+        "data.batch_size=0: must be a whole number of at least 1",
         "optimizer.lr=-1: must be a number in (0, inf)",
     ]
 

@@ -13,7 +13,7 @@ import torch
 import dive.build
 import dive.models
 from dive import check as module
-from dive.check import ALLOWED, LIMITS, check, locate, within
+from dive.check import ALLOWED, LIMITS, check, locate, wanted, within
 from dive.compose import settings
 from dive.errors import ConfigError
 
@@ -242,7 +242,7 @@ def test_what_takes_any_argument_is_left_to_judge_itself() -> None:
 @pytest.mark.parametrize("name", LIMITS)
 def test_no_limited_number_may_be_negative_or_unlimited_or_a_word(name: str) -> None:
     for value in (-1, float("inf"), float("nan"), "word", True):
-        assert problems({"any": {name: value}}) == [f"any.{name}={value}: must be a number in {LIMITS[name]}"]
+        assert problems({"any": {name: value}}) == [f"any.{name}={value}: must be {wanted(LIMITS[name])}"]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_no_limited_number_may_be_negative_or_unlimited_or_a_word(name: str) -> 
 )
 def test_numbers_lie_within_their_limits(name: str, fine: float, wrong: float) -> None:
     assert problems({"any": {name: fine}}) == []
-    assert problems({"any": {name: wrong}}) == [f"any.{name}={wrong}: must be a number in {LIMITS[name]}"]
+    assert problems({"any": {name: wrong}}) == [f"any.{name}={wrong}: must be {wanted(LIMITS[name])}"]
 
 
 def test_a_limited_number_may_be_left_out() -> None:
@@ -274,7 +274,7 @@ def test_a_limited_number_may_be_left_out() -> None:
 def test_a_limit_holds_at_the_top_and_in_lists() -> None:
     lines = problems({"seed": -1, "groups": [{"lr": 1.0}, {"lr": 0}]})
     assert lines == [
-        "seed=-1: must be a number in [0, 4294967295]",
+        "seed=-1: must be a whole number of at least 0 and at most 4294967295",
         "groups[1].lr=0: must be a number in (0, inf)",
     ]
 

@@ -41,7 +41,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         r"optimiser: unknown; did you mean 'optimizer'\? Choose from .*trainer.*",
     ),
     "unfinished_list": (["model.num_hiddens=[64"], r".*\[64.*"),
-    "empty_batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a number in \[1, inf\)"),
+    "empty_batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a whole number of at least 1"),
     "negative_learning_rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
     "word_for_a_number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be float.*"),
     "missing_data": (

@@ -50,7 +50,7 @@ def test_imports_run_one_way(path: Path) -> None:
 def test_a_module_says_what_it_is_and_is_one_idea(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 170
+    assert len(text.splitlines()) <= 180
 
 
 def test_the_lock_has_hashes_for_everything_and_no_address() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dive import provenance
 from dive import run as module
 from dive.errors import RunError
 from dive.log import SOURCES
-from dive.run import Run, peak_memory_mb, write
+from dive.run import Run, peak_memory_mb
 
 CONFIG = {
     "seed": 0,
@@ -207,7 +208,7 @@ def test_a_failed_run_says_why_and_passes_the_error_on(directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "exit_code"), [(KeyboardInterrupt(), 130), (SystemExit(), 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("error", "exit_code"), [(KeyboardInterrupt(), 130), (SIGTERMException(), 143)], ids=["Ctrl-C", "SIGTERM"]
 )
 def test_an_interrupted_run_says_so_and_ends_as_a_shell_expects(
     error: BaseException, exit_code: int, directory: Path
@@ -295,47 +296,6 @@ def test_processes_of_other_ranks_write_nothing(directory: Path, monkeypatch: py
     with pytest.raises(ValueError, match="boom"), Run(directory, CONFIG):
         raise ValueError("boom")
     assert files(directory) == before
-
-
-# Whole files, and memory.
-
-
-def test_a_file_is_written_with_its_text_and_nothing_beside_it(tmp_path: Path) -> None:
-    write(tmp_path / "file.txt", "one\n")
-    write(tmp_path / "file.txt", "two\n")
-    assert files(tmp_path) == {"file.txt": b"two\n"}
-
-
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path / "file.txt", "old")
-
-    def write_half(path: Path, text: str) -> None:
-        path.write_bytes(text.encode()[: len(text) // 2])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_text", write_half)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "file.txt", "new and longer")
-    assert (tmp_path / "file.txt").read_bytes() == b"old"
-
-
-def test_nobody_reads_half_a_file(tmp_path: Path) -> None:
-    path, texts = tmp_path / "file.txt", ("a" * 1_000_000, "b" * 1_000_000)
-    write(path, texts[0])
-    done = threading.Event()
-
-    def read() -> bool:
-        whole = True
-        while not done.is_set():
-            whole = whole and path.read_text() in texts
-        return whole
-
-    with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(read)
-        for i in range(60):
-            write(path, texts[i % 2])
-        done.set()
-        assert reading.result()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it in /proc")

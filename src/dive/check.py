@@ -51,7 +51,7 @@ def check(config: Mapping[str, Any]) -> None:
 def _problems(node: Any, key: str) -> Iterator[str]:
     limits = LIMITS.get(key.rsplit(".", 1)[-1])
     if limits and node not in (None, "???") and not within(node, limits):
-        yield f"{key}={node}: must be a {'whole number' if limits[0] == '{' else 'number'} in {limits}"
+        yield f"{key}={node}: must be {wanted(limits)}"
     elif isinstance(node, list):
         for i, item in enumerate(node):
             yield from _problems(item, f"{key}[{i}]")
@@ -64,6 +64,18 @@ def _problems(node: Any, key: str) -> Iterator[str]:
                 yield from _problems(value, path)
     elif node == "???":
         yield f"{key}: a value is missing; give one with {key}=..."
+
+
+def wanted(limits: str) -> str:
+    """An interval in words.
+
+    >>> wanted("(0, inf)"), wanted("{1, inf}")
+    ('a number in (0, inf)', 'a whole number of at least 1')
+    """
+    if limits[0] != "{":
+        return f"a number in {limits}"
+    low, high = limits[1:-1].split(", ")
+    return f"a whole number of at least {low}" + ("" if high == "inf" else f" and at most {high}")
 
 
 def within(value: Any, limits: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-# Who is heard, from which level on in the log and on the terminal. At DEBUG, Lightning would log each hook of each step.
+# Who is heard, from which level on in the log and on the terminal (at DEBUG Lightning logs each hook of a step).
 SOURCES = {
     "dive": (logging.DEBUG, logging.INFO),
     "pytorch_lightning": (logging.INFO, logging.WARNING),

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -66,12 +65,6 @@ class Task(pl.LightningModule):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
-        if batch[0].device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
@@ -154,12 +147,6 @@ class Regression(Task):
             shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
             raise ValueError(f"outputs and targets must both be (batch, num_outputs), got {shapes}")
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
-        if batch[0].device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Squared errors, summed over the batch, averaged over the outputs of an example."""
         return {"mse": (outputs - targets).square().mean(1).sum()}
@@ -181,12 +168,6 @@ class Classification(Task):
                 "outputs must be (batch, num_classes) and targets (batch,), "
                 f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
             )
-
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """The batch as it is: the data module has put the set on the device, unless it did not fit there."""
-        if batch[0].device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """How many of the batch are right."""

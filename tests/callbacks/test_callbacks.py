@@ -320,7 +320,7 @@ def test_throughput_counts_each_training_example_and_no_time_of_validation(
     assert throughput.seconds == 3 * 3  # ten examples in batches of four
     rates = [row["train/samples_per_second"] for row in history.rows.values()]
     assert rates == [pytest.approx(10 / 3)] * 3
-    assert task.now == 9 + (600 if validate else 0)
+    assert task.now == 9 + (300 if validate else 0)
 
 
 def shown(

@@ -73,7 +73,7 @@ def test_what_is_read_can_be_written_to() -> None:
         (b"", "starts with b''"),
         (b"\x1f\x8b\x08\x00", "not an IDX file of unsigned bytes"),
         (bytes([0, 0, 13, 1, 0, 0, 0, 1, 0, 0, 0, 0]), "not an IDX file of unsigned bytes"),
-        (bytes([0, 0, 8, 2, 0, 0]), "buffer is smaller"),
+        (bytes([0, 0, 8, 2, 0, 0]), "header of 12 bytes, got 6"),
         (idx(np.arange(6).reshape(2, 3))[:-1], r"shape \[2, 3\] must hold 6 values, got 5"),
         (idx(np.arange(6).reshape(2, 3)) + b"\0", r"shape \[2, 3\] must hold 6 values, got 7"),
     ],

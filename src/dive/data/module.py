@@ -97,6 +97,12 @@ class DataModule(pl.LightningDataModule):
         """Batches of the validation split, in its own order."""
         return self._loader(self.splits.val)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """The batch as it is: the set lies on the device, unless it did not fit there or workers read it."""
+        if batch[0].device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     @property
     def has_test(self) -> bool:
         """Whether there is a test split."""

@@ -1,0 +1,43 @@
+"""Hooks that do nothing are left out, and no others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from dive.hooks import EVALUATION, TRAINING, drop_empty_hooks
+
+
+class Counter(pl.Callback):
+    """Overrides one hook."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    def on_train_batch_end(self, *args: Any) -> None:
+        """Count."""
+        self.batches += 1
+
+
+class Module(pl.LightningModule):
+    """Overrides another."""
+
+    def on_before_zero_grad(self, optimizer: Any) -> None:
+        """Nothing, but it might."""
+
+
+def test_only_hooks_that_nobody_overrides_are_dropped() -> None:
+    module, counter = Module(), Counter()
+    drop_empty_hooks(module, [counter])
+    assert {hook for hook in TRAINING + EVALUATION if getattr(counter, hook) is not None} == {"on_train_batch_end"}
+    assert {hook for hook in TRAINING if getattr(module, hook) is not None} == {"on_before_zero_grad"}
+    assert all(callable(getattr(module, hook)) for hook in EVALUATION)
+
+
+def test_a_hook_that_is_overridden_is_still_called_at_each_step(fit: Callable[..., Any]) -> None:
+    fitted = fit("model=linear_regression", "data.num_train=96")
+    counter = Counter()
+    fitted.trainer.callbacks.append(counter)
+    fitted.trainer.fit_loop.epoch_progress.reset()
+    fitted.trainer.fit(fitted.task, fitted.trainer.datamodule)
+    assert counter.batches == 9
