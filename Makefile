@@ -12,7 +12,7 @@ train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
 	@$(BIN)/python scripts/main_job.py $(ARGS)
 
 test: $(READY) ## run the tests and the examples in the docstrings
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
 lint: $(READY) ## check style and types
 	@$(BIN)/ruff check .

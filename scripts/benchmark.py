@@ -4,7 +4,9 @@ The two take turns, epoch by epoch, in one process; what counts is the ratio, si
 """
 
 import argparse
+import logging
 import platform
+import re
 import statistics
 import tempfile
 import time
@@ -20,6 +22,7 @@ from dive.data.module import DataModule, Splits
 from dive.errors import DataError
 from dive.log import quiet
 
+README = Path(__file__).parents[1] / "README.md"
 BOUNDS = {"mlp": 1.4, "softmax_regression": 2.5}
 
 
@@ -102,21 +105,34 @@ def against_hand(model: str, overrides: tuple[str, ...], repeats: int) -> tuple[
 
 
 def main() -> None:
-    """Print a line for each model, with its bound."""
+    """Print a line for each model, with its bound; with ``--readme`` put them into the README too."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=10, help="pairs of epochs after the warm-up (default: 10)")
+    parser.add_argument("--readme", action="store_true", help="write the lines into README.md")
     arguments = parser.parse_args()
     quiet()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     images = image_data()
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("our epoch, everything on, against the hand-written loop:")
+    lines = [f"our epoch against the hand-written one ({cpu()}, torch {torch.__version__}):"]
     for model, bound in BOUNDS.items():
         seconds, ratios = against_hand(model, images, arguments.repeats)
         median = statistics.median(ratios)
-        print(
-            f"  {model:<20} {seconds:6.3f} s  ratio {median:.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
+        lines.append(
+            f"  {model:<20} {seconds:.2f} s, ratio {median:.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
             f"bound {bound}: {'met' if median <= bound else 'NOT MET'}"
         )
+    print("\n".join(lines))
+    if arguments.readme:
+        block = "\n".join(["```", *lines, "```"])
+        text = README.read_text()
+        README.write_text(re.sub(r"(?s)(<!-- bench -->\n).*?(<!-- /bench -->)", rf"\g<1>{block}\n\g<2>", text))
+
+
+def cpu() -> str:
+    """The processor and how many threads torch uses."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
+    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def main() -> None:
     readme = ROOT / "README.md"
     table = "\n".join(rows[:2] + sorted(rows[2:], key=section_number))
     text = readme.read_text()
-    readme.write_text(re.sub(r"(?s)(<!-- scores -->\n).*?(\n<!-- /scores -->)", rf"\g<1>{table}\g<2>", text))
+    readme.write_text(re.sub(r"(?s)(<!-- scores -->\n).*?(<!-- /scores -->)", rf"\g<1>{table}\n\g<2>", text))
 
 
 def section_number(row: str) -> list[int]:
