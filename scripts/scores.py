@@ -1,4 +1,4 @@
-"""Measure every experiment over five seeds; write cost and score into its header and into the README's table."""
+"""Measure experiments over five seeds; write cost and score into their headers, and those into the README."""
 
 import argparse
 import json
@@ -16,14 +16,14 @@ import torch
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "conf" / "experiment"
 SEEDS = "0,1,2,3,4"
-REPORTED = ("val/acc", "error/w", "error/b", "val/mse")
+REPORTED = ("error/w", "error/b")
 
 
-def run(experiment: str, overrides: Sequence[str]) -> list[dict[str, Any]]:
+def run(experiment: str) -> list[dict[str, Any]]:
     """The results of an experiment, one a seed."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["train.py", "-m", f"experiment={experiment}", f"seed={SEEDS}", f"hydra.sweep.dir={folder}"]
-        subprocess.run([sys.executable, *command, *overrides], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         results = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*/result.json"))]
     if len(results) != len(SEEDS.split(",")):
         raise RuntimeError(f"experiment={experiment} left {len(results)} results for the seeds {SEEDS}")
@@ -40,45 +40,53 @@ def spread(values: Sequence[float]) -> str:
 
 
 def scores(results: Sequence[dict[str, Any]]) -> str:
-    """The last epoch's metrics over the seeds, those of `REPORTED` that there are."""
-    final = [result["metrics"]["final"] for result in results]
-    names = [name for name in REPORTED if name in final[0] and not (name == "val/mse" and "error/w" in final[0])]
-    return ", ".join(f"{name} {spread([row[name] for row in final])}" for name in names)
+    """The metrics of `REPORTED` over the seeds: of classification the best epoch's and the last, else the last."""
+    best, final = ([result["metrics"][which] for result in results] for which in ("best", "final"))
+    if "val/acc" in final[0]:
+        last = spread([row["val/acc"] for row in final])
+        return f"val/acc {spread([row['val/acc'] for row in best])} (last epoch {last})"
+    return ", ".join(f"{name} {spread([row[name] for row in final])}" for name in REPORTED)
 
 
-def write_header(experiment: str, cost: str, score: str) -> tuple[str, str]:
-    """Put cost and score into an experiment's header; returns its section of the book and its title.
+def write_header(experiment: str, cost: str, score: str) -> None:
+    """Put cost and score into an experiment's header."""
+    path = EXPERIMENTS / f"{experiment}.yaml"
+    text = path.read_text()
+    text = re.sub(r"(?m)^#   cost .*$", f"#   cost      {cost}", text)
+    path.write_text(re.sub(r"(?m)^#   expected .*$", f"#   expected  {score}; seeds {SEEDS}", text))
+
+
+def read_row(path: Path) -> str:
+    """A row of the README's table from an experiment's header.
 
     Raises:
         ValueError: the header has no line such as ``# Book 5.2.2: a multilayer perceptron.``
     """
-    path = EXPERIMENTS / f"{experiment}.yaml"
     text = path.read_text()
-    text = re.sub(r"(?m)^#   cost .*$", f"#   cost      {cost}", text)
-    text = re.sub(r"(?m)^#   expected .*$", f"#   expected  {score} (last epoch, seeds {SEEDS})", text)
     title = re.search(r"(?m)^# Book (.*?): (.*)\.$", text)
-    if title is None:
-        raise ValueError(f"{path} does not state its section of the book")
-    path.write_text(text)
-    return title[1], title[2]
+    score = re.search(r"(?m)^#   expected  (.*); seeds", text)
+    if title is None or score is None:
+        raise ValueError(f"{path} does not state its section of the book, or has not been measured")
+    return f"| {title[1]} | {title[2]} | {score[1]} | `python train.py experiment={path.stem}` |"
 
 
 def main() -> None:
     """Run the experiments, one after the other, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("overrides", nargs="*", help="go to every run, such as data.root=DIR")
-    arguments = parser.parse_args()
-    rows = ["| book | what | score | command |", "|---|---|---|---|"]
-    for experiment in sorted(path.stem for path in EXPERIMENTS.glob("*.yaml")):
-        results = run(experiment, arguments.overrides)
+    everything = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
+    parser.add_argument(
+        "experiments", nargs="*", choices=[*everything, []], help="which to measure (default: all)"
+    )
+    for experiment in parser.parse_args().experiments or everything:
+        results = run(experiment)
         seconds = statistics.median(result["seconds"] for result in results)
-        score = scores(results)
-        cost = f"{seconds:.0f} s on {torch.get_num_threads()} CPU cores, after the imports"
-        section, what = write_header(experiment, cost, score)
-        rows.append(f"| {section} | {what} | {score} | `python train.py experiment={experiment}` |")
-        print(rows[-1], flush=True)
+        write_header(
+            experiment, f"{seconds:.0f} s on {torch.get_num_threads()} CPU cores, imports apart", scores(results)
+        )
+        print(experiment, scores(results), flush=True)
+    rows = sorted((read_row(path) for path in EXPERIMENTS.glob("*.yaml")), key=section_number)
+    table = "\n".join(["| book | what | score | command |", "|---|---|---|---|", *rows])
     readme = ROOT / "README.md"
-    table = "\n".join(rows[:2] + sorted(rows[2:], key=section_number))
     text = readme.read_text()
     readme.write_text(re.sub(r"(?s)(<!-- scores -->\n).*?(<!-- /scores -->)", rf"\g<1>{table}\n\g<2>", text))
 
