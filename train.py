@@ -27,7 +27,8 @@ def main(config: DictConfig) -> float | None:
 
         trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
         if data.has_test:
-            trainer.test(task, data, ckpt_path=result.best_checkpoint(trainer), weights_only=True, verbose=False)
+            best = result.best_checkpoint(trainer, settings["optimize"])
+            trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
 
         outcome = result.gather(trainer, settings)
         run.finish(outcome)

@@ -40,10 +40,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["optimiser.lr=1"],
         r"optimiser: unknown; did you mean 'optimizer'\? Choose from .*trainer.*",
     ),
-    "unfinished_list": (["model.num_hiddens=[64"], r".*\[64.*"),
+    "a_number_for_a_name": (["model=3"], r"Config group override must be a string or a list\. Got int"),
+    "list_with_a_space": (
+        ["model.num_hiddens=[64,", "64]"],
+        r"model\.num_hiddens=\[64,: cannot be read; .* in quotes: 'KEY=\[1, 2\]'",
+    ),
+    "device_that_is_not_there": (["trainer=mps"], r"trainer: this machine has no mps; choose trainer=auto or .*"),
     "empty_batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a whole number of at least 1"),
     "negative_learning_rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
-    "word_for_a_number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be float.*"),
+    "word_for_a_number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be a number in \(0, inf\)"),
     "missing_data": (
         ["trainer=cpu"],
         r"Fashion-MNIST is not in {tmp}/missing_data/FashionMNIST/raw: train-images-idx3-ubyte\.gz is missing\. "

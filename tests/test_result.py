@@ -25,13 +25,18 @@ ROWS = {
 NOWHERE = Path("nowhere")
 
 
-def trainer(rows: dict[int, dict[str, float]] | None = ROWS, throughput: Throughput | None = None) -> Any:
-    """As it is after a run of three epochs."""
+def trainer(
+    rows: dict[int, dict[str, float]] | None = ROWS,
+    throughput: Throughput | None = None,
+    kept: tuple[str | None, str] = ("val/acc", "best.ckpt"),
+) -> Any:
+    """As it is after a run of three epochs that kept a checkpoint by this monitor."""
     history = History(NOWHERE)
     history.rows = rows or {}
     return SimpleNamespace(
         loggers=[Console()] if rows is None else [Console(), history],
         callbacks=[] if throughput is None else [throughput],
+        checkpoint_callbacks=[SimpleNamespace(monitor=kept[0], best_model_path=kept[1])],
         lightning_module=SimpleNamespace(model=nn.Linear(1, 1)),
         datamodule=SimpleNamespace(name="garments"),
         current_epoch=3,
@@ -46,7 +51,7 @@ def gathered(optimize: str = "val/acc", **settings: Any) -> result.Result:
 def test_the_score_is_that_of_the_best_epoch() -> None:
     told = gathered("val/acc")
     assert (told["score"], told["best_epoch"]) == (0.75, 2)
-    assert told["metrics"]["best"] == {"val/acc": 0.75, "val/loss": 0.5}
+    assert told["metrics"]["best"] == {"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7}
 
 
 def test_a_loss_is_best_where_it_is_least() -> None:
@@ -55,8 +60,20 @@ def test_a_loss_is_best_where_it_is_least() -> None:
     assert told["metrics"]["best"] == {"val/acc": 0.625, "val/loss": 0.25}
 
 
-def test_the_final_metrics_are_the_last_of_each_the_test_s_included() -> None:
-    assert gathered()["metrics"]["final"] == {"val/acc": 0.625, "val/loss": 0.25, "test/acc": 0.7}
+def test_the_final_metrics_are_the_last_of_each() -> None:
+    assert gathered()["metrics"]["final"] == {"val/acc": 0.625, "val/loss": 0.25}
+
+
+@pytest.mark.parametrize("kept", [(None, "last.ckpt"), ("val/acc", ""), ("val/loss", "best.ckpt")])
+def test_where_the_best_epoch_was_not_kept_the_last_weights_were_tested(kept: tuple[str | None, str]) -> None:
+    metrics = gathered(kept=kept)["metrics"]
+    assert metrics["final"] == {"val/acc": 0.625, "val/loss": 0.25, "test/acc": 0.7}
+    assert metrics["best"] == {"val/acc": 0.75, "val/loss": 0.5}
+
+
+def test_the_test_of_an_earlier_stretch_of_the_run_is_not_taken_for_the_last() -> None:
+    rows = {9: ROWS[9] | {"test/acc": 0.1}, 14: ROWS[14], 15: ROWS[15]}
+    assert gathered(rows=rows)["metrics"]["best"]["test/acc"] == 0.7
 
 
 def test_an_epoch_that_diverged_is_not_the_best() -> None:
@@ -68,7 +85,7 @@ def test_a_metric_that_was_never_logged_has_no_best_epoch() -> None:
     told = gathered("val/mse")
     assert told["score"] is told["best_epoch"] is None
     assert told["metrics"]["best"] == {}
-    assert told["metrics"]["final"]["val/acc"] == 0.625
+    assert told["metrics"]["final"] == {"val/acc": 0.625, "val/loss": 0.25, "test/acc": 0.7}
 
 
 def test_without_a_history_there_are_no_metrics() -> None:
@@ -119,21 +136,24 @@ def test_a_real_run_gathers_what_its_table_holds(fit: Callable[..., Any], tmp_pa
     assert (told["model"], told["data"], told["steps"]) == ("LinearRegression", "synthetic_regression", 6)
     assert told["samples_per_second"] == pytest.approx(3 * 64 / told["train_seconds"])
     assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert result.best_checkpoint(done.trainer) == str(tmp_path / "checkpoints" / "best.ckpt")
+    assert result.best_checkpoint(done.trainer, "val/loss") == str(tmp_path / "checkpoints" / "best.ckpt")
     assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
 
 
 def kept(*checkpoints: tuple[str | None, str]) -> str | None:
     """The best checkpoint of a trainer whose checkpoint callbacks have these monitors and paths."""
     callbacks = [SimpleNamespace(monitor=monitor, best_model_path=path) for monitor, path in checkpoints]
-    return result.best_checkpoint(SimpleNamespace(checkpoint_callbacks=callbacks))
+    return result.best_checkpoint(SimpleNamespace(checkpoint_callbacks=callbacks), "val/acc")
 
 
 def test_the_best_checkpoint_is_the_monitored_one() -> None:
     assert kept((None, "last.ckpt"), ("val/acc", "best.ckpt")) == "best.ckpt"
 
 
-@pytest.mark.parametrize("checkpoints", [[], [(None, "last.ckpt")], [("val/acc", ""), (None, "last.ckpt")]])
+@pytest.mark.parametrize(
+    "checkpoints",
+    [[], [(None, "last.ckpt")], [("val/acc", ""), (None, "last.ckpt")], [("val/loss", "best.ckpt")]],
+)
 def test_where_no_best_checkpoint_was_kept_there_is_none(checkpoints: list[tuple[str | None, str]]) -> None:
     assert kept(*checkpoints) is None
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+import dive.data
 from dive.check import check
 from dive.data.module import DataModule
 from dive.errors import ConfigError, suggestion
@@ -56,9 +57,10 @@ def task(config: Config, data: DataModule) -> Task:
         scheduler=_build(config, "scheduler") if config.get("scheduler") else None,
     )
     if built.targets != data.targets:
-        kind = type(built).__name__
+        fitting = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == built.targets]
         raise ConfigError(
-            f"data: {kind} predicts {built.targets}, but the targets of {data.name} are {data.targets}"
+            f"data={data.name}: {type(built).__name__} predicts {built.targets}, and these are {data.targets}; "
+            f"choose from {', '.join(fitting)}"
         )
     measured = [f"{split}/{metric}" for metric in built.metrics for split in ("val", "train")]
     if config["optimize"] not in measured:

@@ -3,38 +3,30 @@
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any
 
+from torch import Tensor
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from dive.errors import ConfigError, suggestion
+from dive.limits import LIMITS, wanted, within
 
 # What a configuration may build: things that live below these names. A team adds its own package here.
 ALLOWED = ("dive.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
 
-# Where a number of this name must lie, wherever it stands in the configuration; {} holds whole numbers only.
-LIMITS = {
-    "batch_size": "{1, inf}",
-    "draw_seed": "{0, inf}",
-    "dropout": "[0, 1)",
-    "gamma": "(0, inf)",
-    "gradient_clip_val": "[0, inf)",
-    "lr": "(0, inf)",
-    "max_epochs": "{1, inf}",
-    "momentum": "[0, inf)",
-    "noise": "[0, inf)",
-    "num_test": "{1, inf}",
-    "num_train": "{1, inf}",
-    "num_val": "{1, inf}",
-    "num_workers": "{0, inf}",
-    "patience": "{0, inf}",
-    "seed": "{0, 4294967295}",
-    "sigma": "[0, inf)",
-    "step_size": "{1, inf}",
-    "val_size": "{0, inf}",
-    "weight_decay": "[0, inf)",
+# Types as one and as several, and those that no YAML can write.
+WORDS: dict[Any, tuple[str, str]] = {
+    bool: ("true or false", "truth values"),
+    float: ("a number", "numbers"),
+    int: ("a whole number", "whole numbers"),
+    str: ("text", "texts"),
+    NoneType: ("null", "nulls"),
 }
+NOT_IN_YAML = (Tensor, PathLike[str], Path)
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -66,54 +58,26 @@ def _problems(node: Any, key: str) -> Iterator[str]:
         yield f"{key}: a value is missing; give one with {key}=..."
 
 
-def wanted(limits: str) -> str:
-    """An interval in words.
-
-    >>> wanted("(0, inf)"), wanted("{1, inf}")
-    ('a number in (0, inf)', 'a whole number of at least 1')
-    """
-    if limits[0] != "{":
-        return f"a number in {limits}"
-    low, high = limits[1:-1].split(", ")
-    return f"a whole number of at least {low}" + ("" if high == "inf" else f" and at most {high}")
-
-
-def within(value: Any, limits: str) -> bool:
-    """Whether a number lies in an interval.
-
-    >>> within(0, "[0, 1)"), within(1, "[0, 1)"), within("a", "[0, 1)"), within(1.5, "{1, inf}")
-    (True, False, False, False)
-    """
-    numbers = int if limits[0] == "{" else int | float
-    if isinstance(value, bool) or not isinstance(value, numbers) or value != value:
-        return False
-    low, high = (float(bound) for bound in limits[1:-1].split(","))
-    above = value > low if limits[0] == "(" else value >= low
-    return above and (value < high if limits[-1] == ")" else value <= high)
-
-
 def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
     try:
         target = locate(node["_target_"])
     except ConfigError as error:
         yield f"{key}._target_={node['_target_']}: {error}"
         return
-    called = target.__init__ if inspect.isclass(target) else target
     try:
-        parameters = inspect.signature(called).parameters
+        names, hints, takes_any = _arguments(target)
     except ValueError:
         yield f"{key}._target_={node['_target_']}: is not made to be called"
         return
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    names = [name for name in parameters if name not in ("self", "args", "kwargs")]
-    hints = _hints(called)
     for name, value in node.items():
         if name in ("_target_", "_partial_"):
             continue
         if name not in names and (not takes_any or name.startswith("_")):
             yield f"{key}.{name}={value}: {suggestion(name, names)}"
+        elif name in LIMITS and value is not None:
+            continue  # a number's limits say more than its type
         elif name in hints and not _matches(value, hints[name]):
-            yield f"{key}.{name}={value}: must be {_in_words(hints[name])}"
+            yield f"{key}.{name}={value}: must be {in_words(hints[name])}"
 
 
 def locate(path: str) -> Callable[..., Any]:
@@ -133,6 +97,24 @@ def locate(path: str) -> Callable[..., Any]:
     if not callable(target) or not f"{target.__module__}.{target.__qualname__}".startswith(ALLOWED):
         raise ConfigError(f"stands for something that is not allowed; allowed are {allowed}")
     return typing.cast(Callable[..., Any], target)
+
+
+def _arguments(target: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
+    # Names, annotations, and whether others are taken too. What a class takes as **kwargs goes on to its parent.
+    kinds = inspect.getmro(target) if inspect.isclass(target) else ()
+    constructors = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)]
+    names: dict[str, None] = {}
+    hints: dict[str, Any] = {}
+    for called in constructors or [target]:
+        parameters = inspect.signature(called).parameters
+        names |= dict.fromkeys(name for name in parameters if name not in ("self", "args", "kwargs"))
+        hints = _hints(called) | hints
+        catch_all = [name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD]
+        if not catch_all:
+            return list(names), hints, False
+        names.pop(catch_all[0], None)
+        hints.pop(catch_all[0], None)
+    return list(names), hints, True
 
 
 def _hints(called: Callable[..., Any]) -> dict[str, Any]:
@@ -159,6 +141,19 @@ def _matches(value: Any, hint: Any) -> bool:
     return False
 
 
-def _in_words(hint: Any) -> str:
-    name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-    return name.replace("collections.abc.", "").replace("typing.", "").replace("NoneType", "None")
+def in_words(hint: Any) -> str:
+    """What a type hint asks for, in the words of whoever writes YAML.
+
+    >>> in_words(float | None), in_words(Sequence[int])
+    ('a number or null', 'a list of whole numbers')
+    """
+    arguments = typing.get_args(hint)
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        return " or ".join(dict.fromkeys(in_words(kind) for kind in arguments if kind not in NOT_IN_YAML))
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(str(value) for value in arguments)
+    if typing.get_origin(hint) in (list, tuple, Sequence) and arguments[0] in WORDS:
+        return f"a list of {WORDS[arguments[0]][1]}"
+    if hint in WORDS:
+        return WORDS[hint][0]
+    return getattr(hint, "__name__", str(hint)) if not arguments else str(hint)

@@ -1,6 +1,7 @@
 """The command line around Hydra's: errors in one line, and `resume=RUN_DIR`."""
 
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -28,11 +29,17 @@ def run(main: Callable[[], object]) -> None:
     try:
         sys.argv = expand_resume(sys.argv)
         main()
-    except (*_MISTAKES, _Mistake) as error:
+    except (*_MISTAKES, _Mistake, ValueError) as error:
         mistake = error.args[0] if isinstance(error, _Mistake) else error
-        if traceback_wanted:
+        if traceback_wanted or not (isinstance(mistake, _MISTAKES) or _raised_by_hydra(mistake)):
             raise mistake  # noqa: B904  # it is the cause itself
         sys.exit(f"error: {one_line(mistake)}")
+
+
+def _raised_by_hydra(error: BaseException) -> bool:
+    # Some of its complaints about the command line, as of `model=3`, are plain ValueErrors.
+    last = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
+    return last is not None and last.frame.f_globals.get("__name__", "").startswith("hydra.")
 
 
 def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -64,6 +71,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={name}: {suggestion(name, error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read; write it without spaces, or in quotes: 'KEY=[1, 2]'"
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         return f"{cause.full_key}: {suggestion(str(cause.key), sorted(str(key) for key in cause.parent_node))}"

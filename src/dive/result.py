@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from dive.callbacks import Throughput
-from dive.loggers.history import History, Row
+from dive.loggers.history import History
 
 Result = dict[str, Any]
 
 
-def best_checkpoint(trainer: pl.Trainer) -> str | None:
-    """The checkpoint of the best epoch; None where none was kept, which stands for the weights as they are."""
-    kept = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor)
+def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
+    """The checkpoint of the epoch that is best by a metric; None where none was kept, and weights are the last."""
+    kept = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor == metric)
     return next(kept, "") or None
 
 
@@ -24,12 +24,19 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     """Name, metrics and cost of a finished run, in JSON's types.
 
     ``metrics.best`` is the epoch in which `config["optimize"]` was best, and ``score`` its value there;
-    ``metrics.final`` is the last value of each metric, those of the test included.
+    ``metrics.final`` is the last value of each metric. Test metrics stand with the epoch whose weights were
+    tested: the best one, or the last where no best checkpoint is kept.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, History)), None)
     throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)
     best = history.best(config["optimize"]) if history else {}
     final = history.final() if history else {}
+    metrics = {
+        which: {name: value for name, value in row.items() if name != "epoch" and not name.startswith("test/")}
+        for which, row in (("best", best), ("final", final))
+    }
+    tested = "best" if best_checkpoint(trainer, config["optimize"]) else "final"
+    metrics[tested] |= {name: value for name, value in final.items() if name.startswith("test/")}
     return {
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
@@ -37,7 +44,7 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "optimize": config["optimize"],
         "score": best.get(config["optimize"]),
         "best_epoch": int(best["epoch"]) + 1 if best else None,
-        "metrics": {"best": _without_epoch(best), "final": _without_epoch(final)},
+        "metrics": metrics,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "train_seconds": throughput.seconds if throughput else None,
@@ -45,10 +52,6 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         if throughput and throughput.seconds
         else None,
     }
-
-
-def _without_epoch(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != "epoch"}
 
 
 @rank_zero_only
@@ -59,7 +62,7 @@ def show(result: Result, directory: Path) -> None:
     table.add_column("metric")
     table.add_column(f"best {result['optimize']}", justify="right")
     table.add_column("final", justify="right")
-    for name in sorted(final):
+    for name in sorted(best | final):
         table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
     console = Console()
     console.print(

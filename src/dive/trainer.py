@@ -3,8 +3,15 @@
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 
 from dive.hooks import drop_empty_hooks
+
+DEVICES = {
+    "cuda": (CUDAAccelerator,),
+    "gpu": (CUDAAccelerator, MPSAccelerator),
+    "mps": (MPSAccelerator,),
+}
 
 
 class Trainer(pl.Trainer):
@@ -14,9 +21,15 @@ class Trainer(pl.Trainer):
         compile: run the model through `torch.compile`; a mapping holds that function's own arguments, such as
             ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints fit both ways.
         **settings: those of `pytorch_lightning.Trainer`.
+
+    Raises:
+        ValueError: there is no such accelerator on this machine.
     """
 
     def __init__(self, compile: bool | dict[str, Any] = False, **settings: Any) -> None:  # noqa: A002  # torch's word
+        accelerator = str(settings.get("accelerator", "auto"))
+        if accelerator in DEVICES and not any(kind.is_available() for kind in DEVICES[accelerator]):
+            raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         # BatchOrder divides batches among processes itself.
         super().__init__(**settings, use_distributed_sampler=False)
         self.compile = compile

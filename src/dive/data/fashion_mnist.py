@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,14 +19,8 @@ class FashionMNIST(ClothingImages):
 
     Args:
         root: the data folder; the files lie in its ``FashionMNIST/raw``, where torchvision puts them.
-        resize: height and width to scale the images to, from 28 by 28.
-        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
-            is the book's protocol.
-        batch_size: images of a batch, over all processes.
-        seed: of the holdout and of the order.
-        shuffle: show the training images in a new order each epoch.
-        num_workers: processes that make batches; 0 is fastest for sets in memory.
         download: fetch missing or damaged files.
+        **shared: those of `ClothingImages`.
 
     Raises:
         ValueError: a size that cannot be.
@@ -35,18 +29,8 @@ class FashionMNIST(ClothingImages):
 
     name = "fashion_mnist"
 
-    def __init__(
-        self,
-        root: str | os.PathLike[str],
-        resize: Sequence[int],
-        val_size: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        num_workers: int = 0,
-        download: bool = True,
-    ) -> None:
-        super().__init__(resize, val_size, batch_size, seed, shuffle, num_workers)
+    def __init__(self, root: str | os.PathLike[str], download: bool = True, **shared: Any) -> None:
+        super().__init__(**shared)
         self.folder = archives.raw_folder(root)
         self.download = download
 

@@ -1,6 +1,6 @@
 """The embedded set: drawn garments, the shape and classes of Fashion-MNIST without a download."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +17,7 @@ class Garments(ClothingImages):
         num_train: images to draw for training and validation.
         num_test: images to draw for testing.
         draw_seed: of the drawings. The set stays the same while `seed` varies.
-        resize: height and width to scale the images to, from 28 by 28.
-        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set.
-        batch_size: images of a batch, over all processes.
-        seed: of the holdout and of the order.
-        shuffle: show the training images in a new order each epoch.
-        num_workers: processes that make batches; 0 is fastest for sets in memory.
+        **shared: those of `ClothingImages`.
 
     Raises:
         ValueError: a size that cannot be.
@@ -30,19 +25,8 @@ class Garments(ClothingImages):
 
     name = "garments"
 
-    def __init__(
-        self,
-        num_train: int,
-        num_test: int,
-        draw_seed: int,
-        resize: Sequence[int],
-        val_size: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(resize, val_size, batch_size, seed, shuffle, num_workers)
+    def __init__(self, num_train: int, num_test: int, draw_seed: int, **shared: Any) -> None:
+        super().__init__(**shared)
         if min(num_train, num_test) < 1:
             raise ValueError(f"num_train and num_test must be at least 1, got {num_train} and {num_test}")
         self.num_train = num_train

@@ -1,6 +1,7 @@
 """What the image sets share: ten kinds of clothing, a holdout for validation, resizing."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +21,7 @@ class ClothingImages(DataModule):
         resize: height and width to scale the images to, from 28 by 28.
         val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
             is the book's protocol.
-        batch_size: images of a batch, over all processes.
-        seed: of the holdout and of the order.
-        shuffle: show the training images in a new order each epoch.
-        num_workers: processes that make batches; 0 is fastest for sets in memory.
+        **shared: arguments of every data module: those of `dive.data.module.DataModule`.
 
     Raises:
         ValueError: a size that cannot be.
@@ -33,16 +31,8 @@ class ClothingImages(DataModule):
     num_outputs = len(GARMENTS)
     targets = "classes"
 
-    def __init__(
-        self,
-        resize: Sequence[int],
-        val_size: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__(batch_size, seed, shuffle, num_workers)
+    def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
+        super().__init__(**shared)
         if len(resize) != 2 or min(resize) < 1:
             raise ValueError(f"resize must be [height, width], each at least 1, got {list(resize)}")
         if val_size < 0:

@@ -1,6 +1,7 @@
 """Synthetic linear regression data (book 3.3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +20,7 @@ class SyntheticRegression(DataModule):
         noise: standard deviation of the noise.
         num_train: training examples.
         num_val: validation examples.
-        batch_size: examples of a batch, over all processes.
-        seed: of the examples and of their order.
-        shuffle: show the training examples in a new order each epoch.
-        num_workers: processes that make batches; 0 is fastest for sets in memory.
+        **shared: those of `dive.data.module.DataModule`; `seed` is also that of the examples.
 
     Raises:
         ValueError: `w` is empty, there are no examples, or the noise is negative.
@@ -33,18 +31,9 @@ class SyntheticRegression(DataModule):
     targets = "numbers"
 
     def __init__(
-        self,
-        w: Sequence[float],
-        b: float,
-        noise: float,
-        num_train: int,
-        num_val: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        num_workers: int = 0,
+        self, w: Sequence[float], b: float, noise: float, num_train: int, num_val: int, **shared: Any
     ) -> None:
-        super().__init__(batch_size, seed, shuffle, num_workers)
+        super().__init__(**shared)
         if len(w) < 1:
             raise ValueError("w must have at least one weight, got []")
         if min(num_train, num_val) < 1:
