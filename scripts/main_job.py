@@ -8,7 +8,7 @@ from pathlib import Path
 from dive.data import archives
 from dive.errors import DataError
 
-TRAIN = Path(__file__).parents[1] / "train.py"
+TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # as a person would type it
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
         why = str(error).removesuffix(archives.HELP).strip()
         print(f"{why} Training on drawn garments instead (data=garments).", flush=True)
         data = ["data=garments"]
-    return subprocess.run([sys.executable, str(TRAIN), "model=mlp", *data, *sys.argv[1:]]).returncode
+    return subprocess.run([sys.executable, TRAIN, "model=mlp", *data, *sys.argv[1:]]).returncode
 
 
 if __name__ == "__main__":

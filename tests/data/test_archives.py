@@ -179,6 +179,14 @@ def test_read_takes_the_archive_and_says_so_when_the_unpacked_file_is_damaged(
     assert said == {f"{folder / IMAGES} is damaged; read {IMAGES}.gz instead"}
 
 
+def refusal(folder: Path, name: str) -> str:
+    """What reading a file is answered with, less the advice at its end."""
+    with pytest.raises(DataError) as caught:
+        archives.read(folder, name)
+    assert str(caught.value).endswith(archives.HELP)
+    return str(caught.value).removesuffix(archives.HELP)
+
+
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("damage", [truncate, flip, empty])
 def test_a_damaged_file_is_called_damaged_and_named(
@@ -187,21 +195,17 @@ def test_a_damaged_file_is_called_damaged_and_named(
     folder.mkdir(parents=True)
     path = folder / f"{IMAGES}{ending}"
     path.write_bytes(damage(COMPLETE[path.name]))
-    with pytest.raises(DataError) as caught:
-        archives.read(folder, IMAGES)
-    assert str(caught.value).startswith(f"{path} is damaged: ")
-    assert "missing" not in str(caught.value)
-    assert str(caught.value).endswith(archives.HELP)
+    message = refusal(folder, IMAGES)
+    assert message.startswith(f"{path} is damaged: ")
+    assert "missing" not in message
 
 
 def test_a_missing_file_is_called_missing_and_named(folder: Path) -> None:
     put_archives(folder)
     (folder / f"{LAST}.gz").unlink()
-    with pytest.raises(DataError) as caught:
-        archives.read(folder, LAST)
-    assert str(caught.value).startswith(f"Fashion-MNIST is not in {folder}: {LAST}.gz is missing.")
-    assert "damaged" not in str(caught.value)
-    assert str(caught.value).endswith(archives.HELP)
+    message = refusal(folder, LAST)
+    assert message.startswith(f"Fashion-MNIST is not in {folder}: {LAST}.gz is missing.")
+    assert "damaged" not in message
 
 
 def test_read_writes_nothing(folder: Path) -> None:

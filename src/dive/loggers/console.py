@@ -2,17 +2,16 @@
 
 import logging
 import os
-from argparse import Namespace
 from collections.abc import Mapping
-from typing import Any
 
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from dive.loggers.base import MetricsLogger
 
 log = logging.getLogger(__name__)
 
 
-class Console(Logger):
+class Console(MetricsLogger):
     """Logs each epoch's metrics as one line, once its training metrics have come.
 
     Args:
@@ -22,19 +21,6 @@ class Console(Logger):
     def __init__(self, save_dir: str | os.PathLike[str] | None = None) -> None:
         super().__init__()
         self._pending: dict[str, float] = {}
-
-    @property
-    def name(self) -> str:
-        """Of this logger."""
-        return "console"
-
-    @property
-    def version(self) -> str:
-        """None: there is one terminal."""
-        return ""
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's config.yaml records them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

@@ -4,22 +4,20 @@ import csv
 import io
 import math
 import os
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.files import put
+from dive.loggers.base import MetricsLogger
 from dive.metrics import direction
 
 Row = dict[str, float]
 
 
-class History(Logger):
+class History(MetricsLogger):
     """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
 
     Args:
@@ -33,19 +31,6 @@ class History(Logger):
         super().__init__()
         self.folder = Path(save_dir)
         self.rows: dict[int, Row] = read_rows(self.folder / "metrics.csv")
-
-    @property
-    def name(self) -> str:
-        """Of this logger."""
-        return "history"
-
-    @property
-    def version(self) -> str:
-        """None: a run has one history."""
-        return ""
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run's config.yaml records them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

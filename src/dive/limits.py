@@ -1,0 +1,52 @@
+"""Where the numbers of a configuration must lie."""
+
+from typing import Any
+
+# Where a number of this name must lie, wherever it stands in the configuration; {} holds whole numbers only.
+LIMITS = {
+    "batch_size": "{1, inf}",
+    "draw_seed": "{0, inf}",
+    "dropout": "[0, 1)",
+    "gamma": "(0, inf)",
+    "gradient_clip_val": "[0, inf)",
+    "lr": "(0, inf)",
+    "max_epochs": "{1, inf}",
+    "momentum": "[0, inf)",
+    "noise": "[0, inf)",
+    "num_test": "{1, inf}",
+    "num_train": "{1, inf}",
+    "num_val": "{1, inf}",
+    "num_workers": "{0, inf}",
+    "patience": "{0, inf}",
+    "seed": "{0, 4294967295}",
+    "sigma": "[0, inf)",
+    "step_size": "{1, inf}",
+    "val_size": "{0, inf}",
+    "weight_decay": "[0, inf)",
+}
+
+
+def wanted(limits: str) -> str:
+    """An interval in words.
+
+    >>> wanted("(0, inf)"), wanted("{1, inf}")
+    ('a number in (0, inf)', 'a whole number of at least 1')
+    """
+    if limits[0] != "{":
+        return f"a number in {limits}"
+    low, high = limits[1:-1].split(", ")
+    return f"a whole number of at least {low}" + ("" if high == "inf" else f" and at most {high}")
+
+
+def within(value: Any, limits: str) -> bool:
+    """Whether a number lies in an interval.
+
+    >>> within(0, "[0, 1)"), within(1, "[0, 1)"), within("a", "[0, 1)"), within(1.5, "{1, inf}")
+    (True, False, False, False)
+    """
+    numbers = int if limits[0] == "{" else int | float
+    if isinstance(value, bool) or not isinstance(value, numbers) or value != value:
+        return False
+    low, high = (float(bound) for bound in limits[1:-1].split(","))
+    above = value > low if limits[0] == "(" else value >= low
+    return above and (value < high if limits[-1] == ")" else value <= high)
