@@ -79,7 +79,7 @@ def main() -> None:
         results = run(experiment)
         seconds = statistics.median(result["seconds"] for result in results)
         write_header(
-            experiment, f"{seconds:.0f} s on {torch.get_num_threads()} CPU cores, imports apart", scores(results)
+            experiment, f"{seconds:.2g} s on {torch.get_num_threads()} CPU cores, imports apart", scores(results)
         )
         print(experiment, scores(results), flush=True)
     rows = sorted((read_row(path) for path in EXPERIMENTS.glob("*.yaml")), key=section_number)
