@@ -107,7 +107,7 @@ def against_hand(model: str, overrides: tuple[str, ...], repeats: int) -> tuple[
 def main() -> None:
     """Print a line for each model, with its bound; with ``--readme`` put them into the README too."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=10, help="pairs of epochs after the warm-up (default: 10)")
+    parser.add_argument("--repeats", type=int, default=20, help="pairs of epochs after the warm-up (default: 20)")
     parser.add_argument("--readme", action="store_true", help="write the lines into README.md")
     arguments = parser.parse_args()
     quiet()
