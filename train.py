@@ -15,11 +15,10 @@ def main(config: DictConfig) -> float | None:
 
     from dive import build, result
     from dive.log import quiet
-    from dive.run import Run
 
     quiet()
     settings = build.resolve(config)
-    with Run(build.run_directory(), settings, resume=settings["resume"] is not None) as run:
+    with build.run(settings) as run:
         seed_everything(settings["seed"], verbose=False)
         data = build.data(settings)
         task = build.task(settings, data)

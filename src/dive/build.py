@@ -1,11 +1,13 @@
 """From configuration to objects: the one module that knows both."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
@@ -15,6 +17,8 @@ import dive.data
 from dive.check import check
 from dive.data.module import DataModule
 from dive.errors import ConfigError, suggestion
+from dive.run import Run
+from dive.sweeps.names import own
 from dive.tasks import Task
 from dive.trainer import Trainer
 
@@ -32,9 +36,17 @@ def resolve(config: DictConfig) -> Config:
     return plain
 
 
-def run_directory() -> Path:
-    """The directory that Hydra has given this job."""
-    return Path(HydraConfig.get().runtime.output_dir)
+def run(config: Config) -> Run:
+    """The run, in the directory that Hydra has given this job."""
+    hydra = HydraConfig.get()
+    in_sweep = hydra.mode is RunMode.MULTIRUN
+    return Run(
+        Path(hydra.runtime.output_dir),
+        config,
+        command=shlex.join(["python", "train.py", *own(hydra.overrides.task)]) if in_sweep else None,
+        resume=config["resume"] is not None,
+        quiet=in_sweep,
+    )
 
 
 def data(config: Config) -> DataModule:

@@ -1,10 +1,12 @@
-"""The command line around Hydra's: errors in one line, and `resume=RUN_DIR`."""
+"""The command line around Hydra's: errors in one line, `resume=RUN_DIR`, and names of sweeps."""
 
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ from hydra.types import RunMode
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dive.errors import RunError, UserError, suggestion
+
+# What makes a command that of a sweep.
+SWEEP = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 
 _MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError)
 
@@ -27,8 +32,16 @@ def run(main: Callable[[], object]) -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     try:
-        sys.argv = expand_resume(sys.argv)
-        main()
+        sys.argv = named(expand_resume(sys.argv))
+        if SWEEP.isdisjoint(sys.argv):
+            main()
+        else:
+            from dive.sweeps.session import reported  # a single run need not wait for it
+
+            with reported():
+                main()
+    except KeyboardInterrupt:  # of a sweep: a single run tells of it itself
+        sys.exit(130)
     except (*_MISTAKES, _Mistake, ValueError) as error:
         mistake = error.args[0] if isinstance(error, _Mistake) else error
         if traceback_wanted or not (isinstance(mistake, _MISTAKES) or _raised_by_hydra(mistake)):
@@ -79,6 +92,25 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(f"{error} {cause or ''}".split())
+
+
+def named(argv: list[str]) -> list[str]:
+    """Name a sweep that has no name by the time, to the microsecond.
+
+    Args:
+        argv: the program and its arguments.
+
+    Raises:
+        RunError: the name given could not be that of a directory.
+    """
+    if SWEEP.isdisjoint(argv):
+        return argv
+    name = next((arg.removeprefix("sweep=") for arg in argv if arg.startswith("sweep=")), None)
+    if name is None:
+        return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
+        raise RunError(f"sweep={name}: a name is of letters, digits, and . _ + - and at most 100 of them")
+    return argv
 
 
 def expand_resume(argv: list[str]) -> list[str]:

@@ -30,13 +30,14 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def log_to(file: Path) -> None:
-    """Send the messages of `SOURCES` to a file and to the terminal.
+def log_to(file: Path, terminal: bool = True) -> None:
+    """Send the messages of `SOURCES` to a file, and to the terminal too.
 
     Processes of other ranks write neither: they would say everything again.
 
     Args:
         file: appended to; the files of earlier calls are closed.
+        terminal: whether to the terminal too; of many runs at once, each has its file alone.
     """
     logging.captureWarnings(True)
     for name, (in_log, on_terminal) in SOURCES.items():
@@ -50,9 +51,10 @@ def log_to(file: Path) -> None:
             logger.addHandler(
                 _handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s")
             )
-        terminal = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
-        terminal.setLevel(on_terminal)
-        logger.addHandler(terminal)
+        if terminal:
+            shown = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
+            shown.setLevel(on_terminal)
+            logger.addHandler(shown)
 
 
 def _handler(handler: logging.Handler, pattern: str) -> logging.Handler:

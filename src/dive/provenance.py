@@ -1,5 +1,6 @@
 """Where a run came from: command, code, versions, machine."""
 
+import json
 import os
 import platform
 import shlex
@@ -8,8 +9,6 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "tensorboard")
 
@@ -21,6 +20,8 @@ def command() -> str:
 
 def environment() -> dict[str, Any]:
     """Versions and machine, and the revision of the code (None outside a git checkout)."""
+    import torch  # slow: sweeps ask for the code's revision alone
+
     return {
         "git_revision": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
@@ -38,6 +39,21 @@ def code_diff() -> str:
     diff = _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD") or ""
     untracked = _git("ls-files", "--others", "--exclude-standard", "--full-name", ":/") or ""
     return diff + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
+
+
+def code() -> str:
+    """A text that tells one state of the code from another; empty outside a git checkout."""
+    revision = _git("rev-parse", "HEAD")
+    return f"{revision}\n{code_diff()}" if revision else ""
+
+
+def recorded_code(directory: Path) -> str:
+    """The same of a run, by its ``environment.json`` and ``code.diff``; empty where it recorded none."""
+    try:
+        revision = json.loads((directory / "environment.json").read_text())["git_revision"]
+        return f"{revision}\n{(directory / 'code.diff').read_text()}" if revision else ""
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return ""
 
 
 def _git(*args: str) -> str | None:

@@ -1,5 +1,6 @@
 """What came out of a run: gathered for ``result.json``, shown as a table."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from rich.table import Table
 
 from dive.callbacks import Throughput
 from dive.loggers.history import History
+
+log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
 
@@ -56,7 +59,7 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
 
 @rank_zero_only
 def show(result: Result, directory: Path) -> None:
-    """Print the metrics, best epoch beside last, and where the run lies."""
+    """Log the metrics, best epoch beside last, and where the run lies."""
     best, final = result["metrics"]["best"], result["metrics"]["final"]
     table = Table()
     table.add_column("metric")
@@ -65,9 +68,8 @@ def show(result: Result, directory: Path) -> None:
     for name in sorted(best | final):
         table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
     console = Console()
-    console.print(
-        f"{result['model']} on {result['data']}: best epoch {result['best_epoch']} of {result['epochs']}",
-        soft_wrap=True,
-    )
-    console.print(table)
-    console.print(f"run: {directory}", soft_wrap=True)
+    with console.capture() as drawn:
+        console.print(table)
+    log.info("%s on %s: best epoch %s of %s", *(result[key] for key in ("model", "data", "best_epoch", "epochs")))
+    log.info("%s", drawn.get().rstrip())
+    log.info("run: %s", directory)

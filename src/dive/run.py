@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dive import provenance
-from dive.errors import RunError
+from dive.errors import RunError, UserError
 from dive.files import put
 from dive.log import log_to
 
@@ -33,16 +33,27 @@ class Run:
     Args:
         directory: new or empty but for Hydra's own files; with `resume`, that of an earlier run.
         config: the resolved configuration.
+        command: that repeats the run; None for what was typed to start this process.
         resume: go on with the run in this directory.
+        quiet: say nothing on the terminal: the run is one of many.
 
     Raises:
         RunError: (on entering) the directory holds another run, or nothing to resume.
     """
 
-    def __init__(self, directory: Path, config: dict[str, Any], resume: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: dict[str, Any],
+        command: str | None = None,
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
         self.directory = directory
         self.config = config
+        self.command = command or provenance.command()
         self.resume = resume
+        self.quiet = quiet
         self._start = time.perf_counter()
 
     @property
@@ -54,7 +65,7 @@ class Run:
         if rank_zero_only.rank == 0:
             self._claim()
             self._tell()
-        log_to(self.directory / "train.log")
+        log_to(self.directory / "train.log", terminal=not self.quiet)
         return self
 
     def _claim(self) -> None:
@@ -73,7 +84,7 @@ class Run:
     def _tell(self) -> None:
         (self.directory / "result.json").unlink(missing_ok=True)
         with (self.directory / "command.txt").open("a") as file:
-            file.write(provenance.command() + "\n")
+            file.write(self.command + "\n")
         put(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         put(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
         put(self.directory / "code.diff", provenance.code_diff())
@@ -105,7 +116,8 @@ class Run:
             exit_code = 130  # Lightning turns Ctrl-C into SystemExit(1)
         if exit_code is None:
             log.debug("the run failed", exc_info=error)
-            self._write_result({"status": "failed", "error": f"{type(error).__name__}: {error}"})
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self._write_result({"status": "failed", "error": why})
             return
         self._write_result({"status": "interrupted", "error": f"exit code {exit_code}"})
         if (self.directory / "checkpoints" / "last.ckpt").is_file():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning import callbacks
 
-from dive.metrics import direction
+from dive.direction import direction
 
 
 class Checkpoint(callbacks.ModelCheckpoint):

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_only
 
+from dive.direction import direction
 from dive.files import put
 from dive.loggers.base import MetricsLogger
-from dive.metrics import direction
 
 Row = dict[str, float]
 

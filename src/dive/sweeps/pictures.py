@@ -1,0 +1,95 @@
+"""Pictures of a sweep: the learning curves of all jobs, and the score against each key that varies."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from dive.sweeps.table import SEED, SweepTable
+
+MOST_NAMED = 12  # curves of a picture that has a legend
+FEW_TICKS = 24  # characters of a value on an axis
+
+
+def curves(table: SweepTable) -> Figure | None:
+    """The metric that scores the jobs, over epochs, a curve a job, the best in front; None where there is none.
+
+    Args:
+        table: of the sweep.
+    """
+    found = [
+        (row["job"], curve(table.directory / row["job"], str(table.optimize))) for _, row in table.jobs.iterrows()
+    ]
+    drawn = [(job, points) for job, points in found if len(points)]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    if len(drawn) <= MOST_NAMED:
+        for job, points in reversed(drawn):
+            axes.plot(points[:, 0], points[:, 1], marker=".", label=job)
+        axes.legend(fontsize="x-small", reverse=True)
+    else:
+        axes.add_collection(
+            LineCollection([points for _, points in drawn[1:]], colors="C0", alpha=0.25, linewidths=0.8)
+        )
+        axes.plot(*drawn[0][1].T, color="C1", marker=".", label=f"best: {drawn[0][0]}")
+        axes.autoscale()
+        axes.legend(fontsize="x-small")
+    axes.set(xlabel="epoch", ylabel=str(table.optimize))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def curve(run: Path, metric: str) -> np.ndarray:
+    """Epochs from 1 and values of a metric in a run's ``metrics.csv``: ``(num_epochs, 2)``; empty without any."""
+    try:
+        with (run / "metrics.csv").open(newline="") as file:  # pandas takes ten times as long for a small table
+            rows = [(row.get("epoch"), row.get(metric)) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        rows = []
+    points = [(float(epoch) + 1, float(value)) for epoch, value in rows if epoch and value]
+    return np.array(points).reshape(-1, 2)
+
+
+def scores(table: SweepTable) -> Figure | None:
+    """The score against each key that varies, a panel a key, with the mean at each value; None without any.
+
+    Args:
+        table: of the sweep.
+    """
+    keys = [key for key in table.varied if key != SEED] or table.varied
+    if not keys or not len(table.finished):
+        return None
+    columns = min(len(keys), 3)
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, key in zip(panels, keys, strict=False):
+        _panel(axes, table.finished[key], table.finished["score"].astype(float))
+        axes.set(xlabel=key, ylabel=table.optimize)
+        axes.grid(alpha=0.3)
+    for axes in list(panels)[len(keys) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _panel(axes: Axes, values: pd.Series, score: pd.Series) -> None:
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().all():
+        x = numbers
+        if (x > 0).all() and x.max() > 30 * x.min():
+            axes.set_xscale("log")
+    else:
+        order = sorted(values.astype(str).unique())
+        x = values.astype(str).map(order.index)
+        axes.set_xticks(range(len(order)), [value[:FEW_TICKS] for value in order], rotation=20, ha="right")
+    axes.plot(x, score, ".", alpha=0.5)
+    means = score.groupby(x).mean()
+    axes.plot(means.index, means.to_numpy(), "-" if numbers.notna().all() else "_", color="C1", markersize=14)

@@ -1,0 +1,82 @@
+"""The report of a sweep: a table on the terminal, and ``report.csv``, ``report.md`` and ``report.html``."""
+
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from dive.files import put
+from dive.sweeps.page import page
+from dive.sweeps.table import SweepTable, as_text, read
+
+SHOWN = 20  # rows on the terminal; the files have them all
+
+
+def write(directory: Path) -> SweepTable:
+    """Write the report of a sweep into its directory, and return its table.
+
+    Raises:
+        RunError: there is no sweep.
+    """
+    table = read(directory)
+    put(directory / "report.csv", table.jobs.to_csv(index=False))
+    put(directory / "report.md", markdown(table))
+    put(directory / "report.html", page(table))
+    return table
+
+
+def markdown(table: SweepTable) -> str:
+    """The report as Markdown."""
+    parts = [f"# Sweep {table.directory.name}", table.summary()]
+    if len(table.finished):
+        best = table.finished.iloc[0]
+        parts += [f"Best {table.optimize}: {best['score']:.4g} by", f"```\n{best['command']}\n```"]
+        parts += ["## Over seeds", _markdown_table(table.over_seeds())]
+    parts += ["## Jobs", _markdown_table(table.brief())]
+    if len(table.failed):
+        again = table.failed.iloc[0]["command"]
+        parts += ["## To repeat a failed job", f"```\n{again}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_table(frame: pd.DataFrame) -> str:
+    cells = as_text(frame).map(lambda cell: cell.replace("|", "\\|").replace("\n", " "))
+    rows = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def show(table: SweepTable, console: Console) -> None:
+    """Print the table, the best job with its command, and where the whole report lies."""
+    cells = as_text(table.brief()).drop(columns=["job"] if table.varied else [])
+    cells = cells.drop(columns=["error"], errors="ignore")  # it is told below, where there is room
+    drawn = Table(title=table.summary(), title_justify="left")
+    for column in cells.columns:
+        drawn.add_column(column, justify="right" if column in ("score", "best epoch", "seconds") else "left")
+    # The best, and the worst that happened: what lies between is in the files.
+    rows = cells.to_numpy().tolist()
+    failed = len(table.jobs) - len(table.finished)
+    tail = min(failed, SHOWN // 2)
+    head = rows if len(rows) <= SHOWN else rows[: SHOWN - tail]
+    for row in head:
+        drawn.add_row(*row)
+    if len(rows) > SHOWN:
+        drawn.add_row(*["..."] * len(cells.columns))
+        for row in rows[len(rows) - tail :]:
+            drawn.add_row(*row)
+    console.print(drawn)
+    if len(table.finished):
+        best = table.finished.iloc[0]
+        console.print(f"best {table.optimize} {best['score']:.4g}: {best['command']}")
+    console.print(f"report: {table.directory / 'report.html'}")
+
+
+def failures(table: SweepTable) -> str:
+    """The jobs that failed, why, and the command that repeats the first; empty where none did."""
+    if not len(table.failed):
+        return ""
+    lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]
+    lines += [f"  {row['job']}: {row['error']}" for _, row in table.failed.head(SHOWN).iterrows()]
+    if len(table.failed) > SHOWN:
+        lines.append(f"  and {len(table.failed) - SHOWN} more, see {table.directory / 'report.md'}")
+    return "\n".join([*lines, f"to repeat the first alone: {table.failed.iloc[0]['command']}"])

@@ -1,0 +1,171 @@
+"""A sweep: a directory of jobs that is finished by saying it again."""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from filelock import FileLock, Timeout
+
+from dive import provenance
+from dive.errors import RunError
+from dive.files import put
+from dive.sweeps.jobs import (
+    Config,
+    Job,
+    by_key,
+    differences,
+    fingerprint,
+    recorded_config,
+    recorded_result,
+)
+from dive.sweeps.names import job_name
+
+RECORD = "sweep.json"
+EARLIER = ".earlier"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done about a job.
+
+    Attributes:
+        job: which.
+        action: ``keep`` its result, ``resume`` it, or ``start`` it.
+        why: told where it is not plain.
+        aside: where an old run in the job's directory goes.
+    """
+
+    job: Job
+    action: Literal["keep", "resume", "start"]
+    why: str = ""
+    aside: Path | None = None
+
+
+class Sweep:
+    """The directory of a sweep, open to one process at a time.
+
+    ``sweep.json`` holds the keys that vary and the jobs that were asked for; each job's directory says what became
+    of it. What must make room goes into ``.earlier``: nothing is deleted.
+
+    Args:
+        directory: made where it does not exist.
+
+    Raises:
+        RunError: (on entering) the sweep is running already, or its directory cannot be written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock = FileLock(directory / ".lock")
+        self._jobs: dict[str, dict[str, Any]] = {}
+        self._varied: list[str] = []
+        self._known: dict[str, Path] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise RunError(
+                f"{self.directory}: this sweep is running already; name another with sweep=NAME"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.directory}: {error.strerror}") from error
+        record = read_record(self.directory)
+        self._jobs, self._varied = record["jobs"], record["varied"]
+        for path in self.directory.glob("*/config.yaml"):
+            if (config := recorded_config(path.parent)) is not None:
+                self._known[fingerprint(config)] = path.parent
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def plan(self, jobs: Sequence[tuple[int, Sequence[str], Config]], varied: Collection[str]) -> list[Step]:
+        """Give each job its directory, and find out what is to be done about it; nothing is changed yet.
+
+        Args:
+            jobs: number, words typed and resolved configuration of each.
+            varied: keys that vary in this sweep.
+        """
+        code = provenance.code()
+        steps: dict[str, Step] = {}
+        for number, words, config in jobs:
+            key = fingerprint(config)
+            directory = self._known.get(key, self.directory / job_name(by_key(words), varied))
+            steps.setdefault(key, self._step(Job(number, tuple(words), config, directory), code))
+        return [steps[fingerprint(config)] for _, _, config in jobs]
+
+    def begin(self, steps: Iterable[Step], varied: Collection[str]) -> None:
+        """Record the jobs as asked for, and make room for those that start anew.
+
+        Args:
+            steps: from `plan`.
+            varied: the keys given there.
+        """
+        for step in steps:
+            self._jobs[step.job.name] = {"number": step.job.number, "words": step.job.words}
+            self._known[fingerprint(step.job.config)] = step.job.directory
+            if step.aside is not None and step.job.directory.exists():
+                step.aside.parent.mkdir(exist_ok=True)
+                step.job.directory.rename(step.aside)
+        self._varied = list(dict.fromkeys([*self._varied, *varied]))
+        put(self.directory / RECORD, json.dumps({"varied": self._varied, "jobs": self._jobs}, indent=1) + "\n")
+
+    def _step(self, job: Job, code: str) -> Step:
+        if not job.directory.exists():
+            return Step(job, "start")
+        aside = self._place_aside(job.name)
+        config = recorded_config(job.directory)
+        if config is None:
+            return Step(job, "start", aside=aside)
+        if fingerprint(config) != fingerprint(job.config):
+            changed = "; ".join(differences(config, job.config)[:3])
+            why = f"its configuration changed ({changed}): trained again, the old run is in {aside}"
+            return Step(job, "start", why, aside)
+        changed_code = provenance.recorded_code(job.directory) not in ("", code)
+        status = recorded_result(job.directory)["status"]
+        if status == "finished":
+            return Step(job, "keep", "the code changed since: result kept" if changed_code else "")
+        if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
+            return Step(job, "resume", "the code changed since: resumed all the same" if changed_code else "")
+        was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
+        return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)
+
+    def _place_aside(self, name: str) -> Path:
+        earlier = self.directory / EARLIER
+        taken = [path.name for path in earlier.glob("*")]
+        return earlier / f"{name}.{sum(other.rpartition('.')[0] == name for other in taken) + 1}"
+
+
+def is_running(directory: Path) -> bool:
+    """Whether some process is working on a sweep just now."""
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """What a sweep's ``sweep.json`` holds: ``varied`` keys, and ``jobs`` by name; both empty for a new sweep.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        record = json.loads((directory / RECORD).read_text())
+        return {"varied": list(record["varied"]), "jobs": dict(record["jobs"])}
+    except FileNotFoundError:
+        return {"varied": [], "jobs": {}}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{directory / RECORD} is damaged ({error}); move it away: the jobs keep their results"
+        ) from error

@@ -1,0 +1,120 @@
+"""The jobs of a sweep as a table: what was asked for, and what became of it."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dive.direction import direction
+from dive.errors import RunError
+from dive.sweeps.jobs import by_key, flat, recorded_config, recorded_result
+from dive.sweeps.sweep import RECORD, is_running, read_record
+
+SEED = "seed"
+METRICS = ("best", "final")
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """All jobs of a sweep, best first, failed and missing ones last.
+
+    Attributes:
+        directory: of the sweep.
+        varied: the keys that vary, as columns of `jobs`.
+        optimize: the metric by which jobs are scored; None where none has finished.
+        jobs: a row a job: ``job``, the varied keys, ``status``, ``score``, ``best epoch``, each metric as
+            ``best val/acc`` and ``final val/acc``, ``seconds``, ``error``, ``command``.
+    """
+
+    directory: Path
+    varied: list[str]
+    optimize: str | None
+    jobs: pd.DataFrame
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """Those that have a score."""
+        return self.jobs[self.jobs["score"].notna()]
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Those that ended without one: raised, or were killed."""
+        return self.jobs[self.jobs["status"].isin(["failed", "killed"])]
+
+    @property
+    def open(self) -> int:
+        """How many have not ended: interrupted, running, or never begun."""
+        return int((~self.jobs["status"].isin(["finished", "failed", "killed"])).sum())
+
+    def over_seeds(self) -> pd.DataFrame:
+        """Mean, standard deviation and number of scores of jobs that differ in their seed alone, best first."""
+        keys = [key for key in self.varied if key != SEED]
+        scores = self.finished.assign(score=self.finished["score"].astype(float))
+        grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
+        table = grouped["score"].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
+        return table.sort_values("mean", ascending=self.lower_is_better, kind="stable").reset_index()
+
+    def summary(self) -> str:
+        """How the sweep stands, in a line: ``12 jobs: 10 finished, 2 failed``."""
+        counts = self.jobs["status"].value_counts()
+        return f"{len(self.jobs)} jobs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    def brief(self) -> pd.DataFrame:
+        """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
+        columns = ["job", *self.varied, "status", "score", "best epoch", "seconds"]
+        return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether scores should fall."""
+        return self.optimize is not None and direction(self.optimize) == "min"
+
+
+def as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Every cell as it is to be read: numbers to four digits, nothing for what is not there."""
+    return frame.map(lambda cell: "" if pd.isna(cell) else f"{cell:.4g}" if isinstance(cell, float) else str(cell))
+
+
+def read(directory: Path) -> SweepTable:
+    """The table of a sweep as its directory stands.
+
+    Raises:
+        RunError: there is no sweep.
+    """
+    if not (directory / RECORD).is_file():
+        raise RunError(f"{directory} holds no sweep: {directory / RECORD} does not exist")
+    record = read_record(directory)
+    running = is_running(directory)
+    rows, optimized = [], []
+    for name, job in record["jobs"].items():
+        result = recorded_result(directory / name)
+        optimized.append(result.get("optimize"))
+        if result["status"] == "running" and not running:
+            result = {"status": "interrupted"}
+        rows.append(_row(directory / name, job["words"], record["varied"], result))
+    optimize = next(filter(None, optimized), None)
+    columns = ["job", *record["varied"], "status", "score"]
+    jobs = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    table = SweepTable(directory, record["varied"], optimize, jobs)
+    order = jobs["score"].sort_values(ascending=table.lower_is_better, kind="stable", na_position="last").index
+    return SweepTable(directory, record["varied"], optimize, jobs.loc[order].reset_index(drop=True))
+
+
+def _row(directory: Path, words: list[str], varied: list[str], result: dict[str, Any]) -> dict[str, Any]:
+    typed = by_key(words)
+    if not typed.keys() >= set(varied):  # asked for when this key was at its default
+        typed = dict(flat(recorded_config(directory) or {})) | typed
+    metrics = result.get("metrics", {})
+    return {
+        "job": directory.name,
+        **{key: typed.get(key) for key in varied},
+        "status": result["status"],
+        "score": result.get("score"),
+        "best epoch": result.get("best_epoch"),
+        **{f"{which} {name}": value for which in METRICS for name, value in metrics.get(which, {}).items()},
+        "seconds": result.get("seconds"),
+        "error": result.get("error"),
+        "command": shlex.join(["python", "train.py", *words]),
+    }
