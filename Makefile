@@ -26,7 +26,7 @@ tensorboard: $(READY) ## look at all runs and sweeps, on this machine only
 	@$(BIN)/tensorboard --logdir_spec runs:outputs,sweeps:multirun --host 127.0.0.1 $(ARGS)
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra sweeps --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade --quiet --output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements.lock; cat requirements.tmp; } > requirements.new
 	@rm requirements.tmp && mv requirements.new requirements.lock

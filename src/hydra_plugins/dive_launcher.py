@@ -13,7 +13,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:
@@ -40,10 +39,10 @@ class DiveLauncher(Launcher):
 
     Args:
         workers: jobs at a time; they share the cores, and take the GPUs by turns. None is one a GPU, or a core.
-        over: configuration of another launcher that is to run the jobs.
+        over: another launcher, that is to run the jobs.
     """
 
-    def __init__(self, workers: int | None = 1, over: Any = None) -> None:
+    def __init__(self, workers: int | None = 1, over: Launcher | None = None) -> None:
         self.workers = workers
         self.over = over
 
@@ -70,13 +69,13 @@ class DiveLauncher(Launcher):
         ]
         plain = [_plain(config) for config in configs]
         machine = share(self.workers, [config["trainer"].get("accelerator") for config in plain])
-        where = f"by {self.over['_target_'].rpartition('.')[2]}" if self.over else str(machine)
-        opened = session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["optimize"], where)
+        where = f"by {type(self.over).__name__}" if self.over else str(machine)
+        opened = session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["optimize"])
         jobs = [
             (initial_job_idx + i, own(overrides), config)
             for i, (overrides, config) in enumerate(zip(job_overrides, plain, strict=True))
         ]
-        steps = opened.prepare(jobs, self._varied())
+        steps = opened.prepare(jobs, self._varied(), where)
         # Two jobs that are typed differently and come to the same are one.
         todo = [i for i, step in enumerate(steps) if step.action != "keep" and steps.index(step) == i]
         with _sigterm_raises():
@@ -94,7 +93,8 @@ class DiveLauncher(Launcher):
         return [*(o.key_or_group for o in typed if o.is_sweep_override()), *map(str, searched)]
 
     def _hand_over(self, opened: "Session", todo: Sequence[tuple["Step", Sequence[str]]]) -> None:
-        inner: Launcher = instantiate(self.over)
+        assert self.over is not None
+        inner = self.over
         inner.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         steps, given = zip(*todo, strict=True)
         overrides = [[*words, *_placement(step)] for step, words in zip(steps, given, strict=True)]

@@ -18,7 +18,7 @@ th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left;
 th { background: #f4f4f4; position: sticky; top: 0; }
 tr.failed td, tr.killed td { background: #fdecea; }
 tr.missing td, tr.interrupted td, tr.running td { background: #fff7e0; }
-pre { background: #f4f4f4; padding: .6rem; overflow-x: auto; }
+pre { background: #f4f4f4; padding: .6rem; white-space: pre-wrap; }
 img { max-width: 100%; }
 .wide { overflow-x: auto; }
 """

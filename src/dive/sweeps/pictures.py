@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -28,19 +29,19 @@ def curves(table: SweepTable) -> Figure | None:
     drawn = [(job, points) for job, points in found if len(points)]
     if not drawn:
         return None
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]
     if len(drawn) <= MOST_NAMED:
         for job, points in reversed(drawn):
             axes.plot(points[:, 0], points[:, 1], marker=".", label=job)
-        axes.legend(fontsize="x-small", reverse=True)
     else:
-        axes.add_collection(
-            LineCollection([points for _, points in drawn[1:]], colors="C0", alpha=0.25, linewidths=0.8)
-        )
+        others = [points for _, points in drawn[1:]]
+        alpha = max(0.05, min(0.5, 20 / len(others)))
+        axes.add_collection(LineCollection(others, colors="C0", alpha=alpha, linewidths=0.8))
         axes.plot(*drawn[0][1].T, color="C1", marker=".", label=f"best: {drawn[0][0]}")
         axes.autoscale()
-        axes.legend(fontsize="x-small")
+    figure.legend(loc="outside right upper", fontsize="x-small", reverse=True)
     axes.set(xlabel="epoch", ylabel=str(table.optimize))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

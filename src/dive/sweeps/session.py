@@ -31,23 +31,35 @@ class Session:
     Args:
         directory: of the sweep.
         optimize: the metric by which jobs are scored.
-        where: what runs the jobs, in words.
     """
 
-    def __init__(self, directory: Path, optimize: str, where: str) -> None:
+    def __init__(self, directory: Path, optimize: str) -> None:
         self.console = Console(highlight=False, soft_wrap=True, markup=False)
-        self.where = where
-        self.begun = False
+        self.begun = self.searched = False
         self._resources = ExitStack()
         self.sweep = self._resources.enter_context(Sweep(directory))
         self.progress = self._resources.enter_context(Progress(0, optimize, self.console))
 
-    def prepare(self, jobs: Sequence[tuple[int, Sequence[str], Config]], varied: Collection[str]) -> list[Step]:
+    def search(self, total: int) -> None:
+        """Jobs will come one after the other, until there are so many in all."""
+        self.begun = self.searched = True
+        self.progress.total = total
+        for name in self.sweep.jobs:
+            result = recorded_result(self.sweep.directory / name)
+            if result["status"] not in UNENDED:
+                self.progress.kept(name, result)
+        known = self.progress.done + self.progress.failed
+        self.console.print(f"{self.sweep.directory}: a search of {total} jobs, {known} of them known")
+
+    def prepare(
+        self, jobs: Sequence[tuple[int, Sequence[str], Config]], varied: Collection[str], where: str
+    ) -> list[Step]:
         """Decide what is to be done about each job, check those to be run, and tell.
 
         Args:
             jobs: number, words typed and resolved configuration of each.
             varied: keys that vary in this sweep.
+            where: what is to run the jobs, in words.
 
         Raises:
             ConfigError: some cannot be run; nothing has been changed.
@@ -57,11 +69,13 @@ class Session:
         self._check([step for step in distinct if step.action != "keep"])
         self.sweep.begin(distinct, varied)
         self.begun = True
+        if self.searched:
+            return steps
         self.progress.total += len(distinct)
         for step in distinct:
             if step.action == "keep":
                 self.progress.kept(step.job.name, recorded_result(step.job.directory))
-        self._tell(distinct)
+        self._tell(distinct, where)
         return steps
 
     def _check(self, steps: Sequence[Step]) -> None:
@@ -75,11 +89,11 @@ class Session:
             if checked.value:
                 raise ConfigError("\n".join(checked.value))
 
-    def _tell(self, steps: Sequence[Step]) -> None:
+    def _tell(self, steps: Sequence[Step], where: str) -> None:
         told = {"keep": "finished before", "resume": "to resume", "start": "to train"}
         counts = {words: sum(step.action == action for step in steps) for action, words in told.items()}
         what = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
-        self.console.print(f"{self.sweep.directory}: {len(steps)} jobs ({what}), {self.where}")
+        self.console.print(f"{self.sweep.directory}: {len(steps)} jobs ({what}), {where}")
         for why in dict.fromkeys(step.why for step in steps if step.why):
             self.console.print(
                 f"  {preflight.first_of([step.job.name for step in steps if step.why == why])}: {why}"
@@ -175,11 +189,11 @@ def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
 _session: Session | None = None
 
 
-def session(directory: Path, optimize: str, where: str) -> Session:
+def session(directory: Path, optimize: str) -> Session:
     """The session of this command's sweep, opened at the first call: a search launches many times."""
     global _session
     if _session is None:
-        _session = Session(directory, optimize, where)
+        _session = Session(directory, optimize)
     return _session
 
 

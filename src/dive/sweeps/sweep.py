@@ -53,6 +53,9 @@ class Sweep:
     Args:
         directory: made where it does not exist.
 
+    Attributes:
+        jobs: those that were asked for, by name.
+
     Raises:
         RunError: (on entering) the sweep is running already, or its directory cannot be written.
     """
@@ -60,7 +63,7 @@ class Sweep:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._lock = FileLock(directory / ".lock")
-        self._jobs: dict[str, dict[str, Any]] = {}
+        self.jobs: dict[str, dict[str, Any]] = {}
         self._varied: list[str] = []
         self._known: dict[str, Path] = {}
 
@@ -75,7 +78,7 @@ class Sweep:
         except OSError as error:
             raise RunError(f"{self.directory}: {error.strerror}") from error
         record = read_record(self.directory)
-        self._jobs, self._varied = record["jobs"], record["varied"]
+        self.jobs, self._varied = record["jobs"], record["varied"]
         for path in self.directory.glob("*/config.yaml"):
             if (config := recorded_config(path.parent)) is not None:
                 self._known[fingerprint(config)] = path.parent
@@ -109,13 +112,13 @@ class Sweep:
             varied: the keys given there.
         """
         for step in steps:
-            self._jobs[step.job.name] = {"number": step.job.number, "words": step.job.words}
+            self.jobs[step.job.name] = {"number": step.job.number, "words": step.job.words}
             self._known[fingerprint(step.job.config)] = step.job.directory
             if step.aside is not None and step.job.directory.exists():
                 step.aside.parent.mkdir(exist_ok=True)
                 step.job.directory.rename(step.aside)
         self._varied = list(dict.fromkeys([*self._varied, *varied]))
-        put(self.directory / RECORD, json.dumps({"varied": self._varied, "jobs": self._jobs}, indent=1) + "\n")
+        put(self.directory / RECORD, json.dumps({"varied": self._varied, "jobs": self.jobs}, indent=1) + "\n")
 
     def _step(self, job: Job, code: str) -> Step:
         if not job.directory.exists():

@@ -1,0 +1,95 @@
+"""Search with Optuna that goes on where it stopped. Hydra imports this module at every start."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class DiveSearchConf:
+    """Settings of `DiveSearch`."""
+
+    _target_: str = "hydra_plugins.dive_search.DiveSearch"
+    n_trials: int = 20
+    n_jobs: int = 1
+    sampler: Any = None
+    params: dict[str, str] | None = None
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="dive_search", node=DiveSearchConf, provider="dive")
+
+
+class DiveSearch(Sweeper):
+    """Hydra's Optuna sweeper on a study in the sweep's directory, for the metric that `optimize` names.
+
+    Said again, it goes on until there are `n_trials` in all; a trial that was cut off is resumed, not repeated.
+    Failed trials are told to the study as such.
+
+    Args:
+        n_trials: of the study, those of earlier commands included.
+        n_jobs: trials that are chosen together, and run as the launcher runs jobs.
+        sampler: of Optuna, that chooses what to try.
+        params: what to search, as on the command line: ``{optimizer.lr: "interval(0.01, 1)"}``.
+    """
+
+    def __init__(self, n_trials: int, n_jobs: int, sampler: Any, params: DictConfig | None = None) -> None:
+        self.n_trials = n_trials
+        self.n_jobs = n_jobs
+        self.sampler = sampler
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra gives."""
+        self.given: dict[str, Any] = {
+            "hydra_context": hydra_context,
+            "task_function": task_function,
+            "config": config,
+        }
+        self.directory = Path(config.hydra.sweep.dir).absolute()
+        self.optimize = config.optimize
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the trials that the study lacks."""
+        from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
+
+        from dive.direction import direction
+        from dive.sweeps.session import session
+
+        session(self.directory, self.optimize).search(self.n_trials)
+        study: dict[str, Any] = {
+            "direction": f"{direction(self.optimize)}imize",
+            "storage": f"sqlite:///{self.directory / 'study.db'}",
+            "study_name": "study",
+        }
+        sweeper = OptunaSweeper(
+            sampler=self.sampler,
+            n_trials=self._left(**study),
+            n_jobs=self.n_jobs,
+            max_failure_rate=1.0,
+            search_space=None,
+            custom_search_space=None,
+            params=self.params,
+            **study,
+        )
+        sweeper.setup(**self.given)
+        sweeper.sweep(arguments)
+
+    def _left(self, direction: str, storage: str, study_name: str) -> int:
+        import logging
+
+        import optuna
+        from optuna.trial import TrialState
+
+        optuna.logging.set_verbosity(logging.WARNING)
+        study = optuna.create_study(storage, study_name=study_name, direction=direction, load_if_exists=True)
+        if study.trials:
+            self.sampler.reseed_rng()  # else it would choose once more what it chose first
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            # The sweep's lock is ours: whoever ran this trial is gone.
+            study._storage.set_trial_state(trial._trial_id, TrialState.WAITING)
+        return max(0, self.n_trials - sum(trial.state.is_finished() for trial in study.trials))
