@@ -1,6 +1,6 @@
-"""Time our epoch, everything on, against a hand-written loop over the same tensors: ``make bench``.
+"""Time our epoch against a hand-written loop, and a parallel sweep against a serial one: ``make bench``.
 
-The two take turns, epoch by epoch, in one process; what counts is the ratio, since machines are noisy.
+Epochs take turns, one by one, in one process; what counts is the ratio, since machines are noisy.
 """
 
 import argparse
@@ -8,6 +8,8 @@ import logging
 import platform
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,6 +26,7 @@ from dive.log import quiet
 
 README = Path(__file__).parents[1] / "README.md"
 BOUNDS = {"mlp": 1.4, "softmax_regression": 2.5}
+SWEEP_JOBS = 16
 
 
 class HandWritten:
@@ -104,6 +107,21 @@ def against_hand(model: str, overrides: tuple[str, ...], repeats: int) -> tuple[
     return statistics.median(turns.our_seconds[1:]), ratios[1:]
 
 
+def sweep_seconds(launcher: str, overrides: tuple[str, ...]) -> float:
+    """Wall time of a sweep of `SWEEP_JOBS` one-epoch jobs, from the command to its report."""
+    seeds = ",".join(str(seed) for seed in range(SWEEP_JOBS))
+    command = ["-m", "model=mlp", "trainer=cpu", "trainer.max_epochs=1", f"seed={seeds}", f"launcher={launcher}"]
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "train.py", *command, *overrides, f"hydra.sweep.dir={folder}"],
+            cwd=README.parent,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return time.perf_counter() - start
+
+
 def main() -> None:
     """Print a line for each model, with its bound; with ``--readme`` put them into the README too."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,6 +139,9 @@ def main() -> None:
             f"  {model:<20} {seconds:.2f} s, ratio {median:.2f} (from {min(ratios):.2f} to {max(ratios):.2f}), "
             f"bound {bound}: {'met' if median <= bound else 'NOT MET'}"
         )
+    serial, parallel = (sweep_seconds(launcher, images) for launcher in ("serial", "parallel"))
+    lines.append(f"{SWEEP_JOBS} jobs of one epoch, launcher=serial against launcher=parallel:")
+    lines.append(f"  mlp                  {serial:.0f} s and {parallel:.0f} s, ratio {serial / parallel:.2f}")
     print("\n".join(lines))
     if arguments.readme:
         block = "\n".join(["```", *lines, "```"])

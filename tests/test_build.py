@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
-from dive import build, callbacks, loggers
+from dive import build, callbacks, loggers, provenance
 from dive.compose import compose_config, settings
 from dive.data import Garments
 from dive.errors import ConfigError
@@ -52,10 +53,29 @@ def test_resolving_asks_for_missing_values() -> None:
         build.resolve(compose_config(["model=mlp", "data.root=???"]))
 
 
-def test_the_run_directory_is_hydra_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hydra = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path / "run")))
+def started(monkeypatch: pytest.MonkeyPatch, mode: RunMode, *words: str) -> None:
+    """Pretend that Hydra has started a job."""
+    hydra = SimpleNamespace(
+        mode=mode, runtime=SimpleNamespace(output_dir="outputs/run"), overrides=SimpleNamespace(task=list(words))
+    )
     monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
-    assert build.run_directory() == tmp_path / "run"
+
+
+def test_a_run_is_in_hydra_s_directory_and_told_by_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    started(monkeypatch, RunMode.RUN, "model=mlp")
+    run = build.run({"resume": None})
+    assert (run.directory, run.resume, run.quiet) == (Path("outputs/run"), False, False)
+    assert run.command == provenance.command()
+
+
+def test_a_job_of_a_sweep_is_quiet_and_told_by_the_command_that_repeats_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("model=mlp", "model.num_hiddens=[8, 8]", "sweep=lr", "launcher=parallel")
+    started(monkeypatch, RunMode.MULTIRUN, *words)
+    run = build.run({"resume": "outputs/run"})
+    assert (run.resume, run.quiet) == (True, True)
+    assert run.command == "python train.py model=mlp 'model.num_hiddens=[8, 8]'"
 
 
 def test_data_are_built_from_their_part_and_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,13 +158,14 @@ def test_where_no_best_checkpoint_was_kept_there_is_none(checkpoints: list[tuple
     assert kept(*checkpoints) is None
 
 
-def shown(told: result.Result, directory: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    result.show(told, directory)
-    return capsys.readouterr().out.splitlines()
+def shown(told: result.Result, directory: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
+    with caplog.at_level("INFO", logger="dive.result"):
+        result.show(told, directory)
+    return "\n".join(record.getMessage() for record in caplog.records).splitlines()
 
 
-def test_the_table_shows_the_best_epoch_beside_the_last(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(gathered(), Path("run"), capsys)
+def test_the_table_shows_the_best_epoch_beside_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    lines = shown(gathered(), Path("run"), caplog)
     assert " ".join(lines).startswith("Linear on garments: best epoch 2 of 3 ")
     rows = {cells[0]: cells[1:] for line in lines if "│" in line for cells in [line.replace("│", " ").split()]}
     assert rows["val/acc"] == ["0.75", "0.625"]
@@ -172,17 +173,17 @@ def test_the_table_shows_the_best_epoch_beside_the_last(capsys: pytest.CaptureFi
     assert rows["test/acc"] == ["0.7"]
 
 
-def test_a_long_path_of_the_run_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_path_of_the_run_stays_on_one_line(caplog: pytest.LogCaptureFixture) -> None:
     directory = Path("/") / "/".join(["a long folder [0]"] * 20)
-    assert shown(gathered(), directory, capsys)[-1] == f"run: {directory}"
+    assert shown(gathered(), directory, caplog)[-1] == f"run: {directory}"
 
 
-def test_a_run_without_metrics_is_shown_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(gathered(rows=None), Path("run"), capsys)[-1] == "run: run"
+def test_a_run_without_metrics_is_shown_too(caplog: pytest.LogCaptureFixture) -> None:
+    assert shown(gathered(rows=None), Path("run"), caplog)[-1] == "run: run"
 
 
 def test_processes_of_other_ranks_show_nothing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    assert shown(gathered(), Path("run"), capsys) == []
+    assert shown(gathered(), Path("run"), caplog) == []

@@ -106,7 +106,8 @@ def test_a_directory_whose_run_still_goes_is_refused(directory: Path) -> None:
 def test_of_eight_runs_that_claim_a_directory_at_once_one_wins(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "log_to", lambda _: None)  # sets up the loggers of the process, not of a thread
+    # It sets up the loggers of the process, not of a thread.
+    monkeypatch.setattr(module, "log_to", lambda *_, **__: None)
     for attempt in range(5):
         target = directory.with_name(f"run{attempt}")
         barrier = threading.Barrier(8)

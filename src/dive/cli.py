@@ -36,7 +36,7 @@ def run(main: Callable[[], object]) -> None:
         if SWEEP.isdisjoint(sys.argv):
             main()
         else:
-            from dive.sweeps.session import reported  # a single run need not wait for it
+            from dive.sweeps.current import reported  # a single run need not wait for it
 
             with reported():
                 main()

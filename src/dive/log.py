@@ -20,6 +20,7 @@ NOT_OURS = (
     r".*does not have many workers.*",  # sets in memory: a worker would only copy
     r".*is smaller than the logging interval.*",  # tasks log once an epoch, never by steps
     r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 on newer torch
+    r".*The `srun` command is available.*",  # a sweep's launcher talks to SLURM itself
     r".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own directory
 )
 

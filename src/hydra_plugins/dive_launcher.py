@@ -58,9 +58,9 @@ class DiveLauncher(Launcher):
         Raises:
             ConfigError: one of them cannot be run; none has been started.
         """
+        from dive.sweeps.current import session
         from dive.sweeps.hardware import share
         from dive.sweeps.names import own
-        from dive.sweeps.session import session
 
         setup_globals()
         configs = [

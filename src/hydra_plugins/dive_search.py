@@ -58,7 +58,7 @@ class DiveSearch(Sweeper):
         from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
 
         from dive.direction import direction
-        from dive.sweeps.session import session
+        from dive.sweeps.current import session
 
         session(self.directory, self.optimize).search(self.n_trials)
         study: dict[str, Any] = {

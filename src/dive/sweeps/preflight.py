@@ -1,9 +1,27 @@
 """Whether every job of a sweep can be run, told before the first is."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from dive.errors import ConfigError
+from dive.sweeps.processes import Task, run
+
+
+def check(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Check jobs in another process, which imports what they need, when this one has not.
+
+    Args:
+        configs: name and resolved configuration of each job.
+
+    Raises:
+        ConfigError: some cannot be run; the message has a line for each mistake.
+    """
+    if not configs:
+        return
+    for _, checked in run([Task(partial(problems, configs))], workers=1, threads=1):
+        if checked.error is not None or checked.value:
+            raise ConfigError(checked.error or "\n".join(checked.value))
 
 
 def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
@@ -12,12 +30,12 @@ def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     Args:
         configs: name and resolved configuration of each job.
     """
-    from dive.check import check  # slow to import: this is for a process that has done so
+    from dive.check import check as check_config  # slow to import: this is for a process that has done so
 
     found: dict[str, list[str]] = {}
     for name, config in configs:
         try:
-            check(config)
+            check_config(config)
         except ConfigError as error:
             for line in str(error).splitlines():
                 found.setdefault(line, []).append(name)

@@ -1,18 +1,14 @@
-"""The sweep that this command runs: opened by the launcher, reported and closed when the command ends."""
+"""A sweep while it runs: jobs are checked, started, watched, and told of."""
 
 import json
-import shlex
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from dive.errors import ConfigError, RunError
 from dive.files import put
 from dive.sweeps import preflight, processes
 from dive.sweeps.hardware import Share
@@ -66,7 +62,7 @@ class Session:
         """
         steps = self.sweep.plan(jobs, varied)
         distinct = list({step.job.name: step for step in steps}.values())
-        self._check([step for step in distinct if step.action != "keep"])
+        preflight.check([(step.job.name, step.job.config) for step in distinct if step.action != "keep"])
         self.sweep.begin(distinct, varied)
         self.begun = True
         if self.searched:
@@ -77,17 +73,6 @@ class Session:
                 self.progress.kept(step.job.name, recorded_result(step.job.directory))
         self._tell(distinct, where)
         return steps
-
-    def _check(self, steps: Sequence[Step]) -> None:
-        if not steps:
-            return
-        # In another process, which has imported what the jobs need, when this one has not.
-        settings = [(step.job.name, step.job.config) for step in steps]
-        for _, checked in processes.run([Task(partial(preflight.problems, settings))], workers=1, threads=1):
-            if checked.error is not None:
-                raise RunError(f"{self.sweep.directory}: the jobs could not be checked: {checked.error}")
-            if checked.value:
-                raise ConfigError("\n".join(checked.value))
 
     def _tell(self, steps: Sequence[Step], where: str) -> None:
         told = {"keep": "finished before", "resume": "to resume", "start": "to train"}
@@ -184,40 +169,3 @@ def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-
-
-_session: Session | None = None
-
-
-def session(directory: Path, optimize: str) -> Session:
-    """The session of this command's sweep, opened at the first call: a search launches many times."""
-    global _session
-    if _session is None:
-        _session = Session(directory, optimize)
-    return _session
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Close whatever sweep is opened within, and report it, finished or not.
-
-    Raises:
-        RunError: the sweep is through, and jobs of it failed.
-    """
-    global _session
-    opened = None
-    try:
-        yield
-    finally:
-        opened, _session = _session, None
-        if opened is not None:
-            from dive.sweeps import report  # slow to import, and needed only at the end
-
-            opened.close()
-            if opened.begun:
-                table = report.write(opened.sweep.directory)
-                report.show(table, opened.console)
-                if table.open:
-                    opened.console.print(f"to go on, say it again: {shlex.join(['python', *sys.argv])}")
-    if opened is not None and (failures := report.failures(table)):
-        raise RunError(failures)

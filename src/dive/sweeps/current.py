@@ -1,0 +1,46 @@
+"""The sweep that this command runs: opened by the launcher, reported and closed when the command ends."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dive.errors import RunError
+from dive.sweeps.session import Session
+
+_session: Session | None = None
+
+
+def session(directory: Path, optimize: str) -> Session:
+    """The session of this command's sweep, opened at the first call: a search launches many times."""
+    global _session
+    if _session is None:
+        _session = Session(directory, optimize)
+    return _session
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Close whatever sweep is opened within, and report it, finished or not.
+
+    Raises:
+        RunError: the sweep is through, and jobs of it failed.
+    """
+    global _session
+    opened = None
+    try:
+        yield
+    finally:
+        opened, _session = _session, None
+        if opened is not None:
+            from dive.sweeps import report  # slow to import, and needed only at the end
+
+            opened.close()
+            if opened.begun:
+                table = report.write(opened.sweep.directory)
+                report.show(table, opened.console)
+                if table.open:
+                    opened.console.print(f"to go on, say it again: {shlex.join(['python', *sys.argv])}")
+    if opened is not None and (failures := report.failures(table)):
+        raise RunError(failures)
