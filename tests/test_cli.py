@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from dive import cli
 from dive.compose import compose_config
@@ -121,6 +122,36 @@ def full_error_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # In this process.
+
+
+def test_a_sweep_without_a_name_is_named_by_the_time() -> None:
+    first, second = (cli.named(["train.py", flag, "seed=0,1"]) for flag in ("-m", "--multirun"))
+    assert first[:3] == ["train.py", "-m", "seed=0,1"]
+    assert re.fullmatch(r"sweep=\d{4}(-\d\d){2}_\d\d(-\d\d){2}-\d{6}", first[3])
+    assert first[3] != second[3]
+
+
+@pytest.mark.parametrize(
+    "argv", [["train.py", "seed=0"], ["train.py", "-m", "sweep=lr"], ["train.py", "--cfg", "job"]]
+)
+def test_a_single_run_and_a_named_sweep_stay_as_they_are(argv: list[str]) -> None:
+    assert cli.named(argv) == argv
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "/tmp/x", ".hidden", "a b", "a/b", "$(x)", "-x", "x" * 101, "ä", "a\n"]
+)
+def test_a_name_that_is_no_plain_name_of_a_directory_is_refused(name: str) -> None:
+    with pytest.raises(RunError, match="a name is of letters, digits"):
+        cli.named(["train.py", "-m", f"sweep={name}"])
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
+    error = HydraException("Error locating target")
+    error.__cause__ = ModuleNotFoundError("No module named 'optuna'", name="optuna")
+    assert cli.one_line(error) == (
+        "optuna is not installed; searches and clusters need it: pip install -e '.[sweeps]'"
+    )
 
 
 @pytest.mark.parametrize("kind", [UserError, ConfigError, DataError, RunError])
@@ -263,8 +294,19 @@ def test_resume_is_spelled_out_for_hydra(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert seen == [cli.expand_resume(["train.py", f"resume={tmp_path}"])]
 
 
-def in_mode(monkeypatch: pytest.MonkeyPatch, mode: RunMode) -> None:
-    monkeypatch.setattr(HydraConfig, "get", lambda: SimpleNamespace(mode=mode))
+def in_mode(monkeypatch: pytest.MonkeyPatch, mode: RunMode) -> Any:
+    """Pretend that Hydra has started a job, and return what it then tells."""
+    hydra = OmegaConf.create(
+        {
+            "mode": mode,
+            "run": {"dir": "outputs"},
+            "runtime": {"output_dir": "multirun/lr/seed=1"},
+            "overrides": {"task": ["seed=1", "sweep=lr"]},
+        }
+    )
+    OmegaConf.set_readonly(hydra, True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
+    return hydra
 
 
 @pytest.mark.usefixtures("full_error_off")
@@ -274,7 +316,7 @@ def test_a_mistake_in_a_single_run_passes_what_catches_every_exception(monkeypat
 
     def main() -> None:
         try:
-            job(None)
+            job({"resume": None})
         except Exception:
             pytest.fail("Hydra would have caught it, and added a line of its own")
 
@@ -286,19 +328,34 @@ def test_a_mistake_in_a_single_run_passes_what_catches_every_exception(monkeypat
 def test_a_mistake_in_a_sweep_is_left_to_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(monkeypatch, RunMode.MULTIRUN)
     with pytest.raises(DataError, match="no files"):
-        cli.job(raising_job)(None)
+        cli.job(raising_job)({"resume": None})
 
 
-def raising_job(config: None) -> None:
+def raising_job(config: object) -> None:
     raise DataError("no files")
 
 
-def test_a_job_keeps_its_result_and_its_name() -> None:
+def test_a_job_keeps_its_result_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_mode(monkeypatch, RunMode.RUN)
+
     @cli.job
     def double(config: int) -> int:
         return 2 * config
 
     assert (double(21), double.__name__) == (42, "double")
+
+
+def test_a_job_of_a_sweep_looks_like_the_command_that_runs_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    hydra = in_mode(monkeypatch, RunMode.MULTIRUN)
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "seed=0,1", "sweep=lr"])
+
+    @cli.job
+    def seen(config: object) -> tuple[list[str], str]:
+        return sys.argv, hydra.run.dir
+
+    assert seen({"resume": None}) == (["train.py", "seed=1"], "multirun/lr/seed=1")
+    assert seen({"resume": "here"}) == (["train.py", "seed=1", "resume=here"], "multirun/lr/seed=1")
+    assert sys.argv == ["train.py", "-m", "seed=0,1", "sweep=lr"]
 
 
 # In processes of their own.

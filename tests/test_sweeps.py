@@ -162,7 +162,7 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
     until(lambda: len(list(Path("multirun/stop").glob("*/checkpoints/last.ckpt"))) == 2)
     os.kill(json.loads(Path("multirun/stop/seed=0/environment.json").read_text())["pid"], signal.SIGKILL)
     until(lambda: Path("multirun/stop/seed=2/checkpoints/last.ckpt").exists())
-    assert results("stop") == {"seed=0": {"status": "killed", "error": "killed by SIGKILL"}}
+    assert results("stop") == {"seed=0": {"status": "killed", "error": "killed by SIGKILL (for want of memory?)"}}
 
     sweep.send_signal(signal.SIGINT)
     out, _ = sweep.communicate(timeout=60)
@@ -176,7 +176,7 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
     assert "Traceback" not in out
     assert "to go on, say it again: python" in out
     report = pd.read_csv("multirun/stop/report.csv").set_index("job")
-    assert report.loc["seed=0", "error"] == "killed by SIGKILL"
+    assert report.loc["seed=0", "error"].startswith("killed by SIGKILL")
 
 
 def test_a_typo_in_the_last_job_stops_the_sweep_before_the_first() -> None:

@@ -5,7 +5,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,16 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf import read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dive.errors import RunError, UserError, suggestion
+from dive.sweeps.names import own
 
 # What makes a command that of a sweep.
 SWEEP = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 
-_MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError)
+_MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
 
 
 def run(main: Callable[[], object]) -> None:
@@ -58,19 +61,33 @@ def _raised_by_hydra(error: BaseException) -> bool:
 def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Let a single run's mistake pass through Hydra, which would add a line of its own.
 
-    In a sweep Hydra is to know of it: the line says which job it was.
+    A job of a sweep leaves its mistakes to the launcher, and looks like the command that runs it alone.
     """
 
     @functools.wraps(function)
     def guarded(config: Any) -> Any:
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            with _alone(config["resume"]):
+                return function(config)
         try:
             return function(config)
         except _MISTAKES as error:
-            if HydraConfig.get().mode is RunMode.RUN:
-                raise _Mistake(error) from error
-            raise
+            raise _Mistake(error) from error
 
     return guarded
+
+
+@contextmanager
+def _alone(resume: str | None) -> Iterator[None]:
+    # Lightning starts further processes of a job (trainer=ddp) from this command line and Hydra's run directory.
+    hydra, argv = HydraConfig.get(), sys.argv
+    sys.argv = [argv[0], *own(hydra.overrides.task), *([f"resume={resume}"] if resume else [])]
+    with read_write(hydra.run):  # type: ignore[arg-type]  # it is a node, that Hydra types by its contents
+        hydra.run.dir = hydra.runtime.output_dir
+    try:
+        yield
+    finally:
+        sys.argv = argv
 
 
 class _Mistake(BaseException):
@@ -89,9 +106,19 @@ def one_line(error: BaseException) -> str:
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         return f"{cause.full_key}: {suggestion(str(cause.key), sorted(str(key) for key in cause.parent_node))}"
+    if (missing := _missing_package(error)) is not None:
+        return f"{missing} is not installed; searches and clusters need it: pip install -e '.[sweeps]'"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(f"{error} {cause or ''}".split())
+
+
+def _missing_package(error: BaseException | None) -> str | None:
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError):
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def named(argv: list[str]) -> list[str]:

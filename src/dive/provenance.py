@@ -49,6 +49,16 @@ def code() -> str:
     return f"{revision}\n{code_diff()}" if revision else ""
 
 
+def in_words(code: str) -> str:
+    """A state of the code that `code` tells, as one would name it.
+
+    >>> in_words("0123456789"), in_words("0123456789" + chr(10) + "diff --git")
+    ('0123456', '0123456 with changes')
+    """
+    revision, _, diff = code.partition("\n")
+    return revision[:7] + (" with changes" if diff else "")
+
+
 def recorded_code(directory: Path) -> str:
     """The same of a run, by its ``environment.json`` and ``code.diff``; empty where it recorded none."""
     try:

@@ -1,14 +1,12 @@
 """Hydra's launcher for sweeps. Hydra imports this module at every start: nothing heavy at its top."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -18,18 +16,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 if TYPE_CHECKING:
     from dive.sweeps.session import Session
     from dive.sweeps.sweep import Step
-
-
-@dataclass
-class DiveLauncherConf:
-    """Settings of `DiveLauncher`."""
-
-    _target_: str = "hydra_plugins.dive_launcher.DiveLauncher"
-    workers: int | None = 1
-    over: Any = None
-
-
-ConfigStore.instance().store(group="hydra/launcher", name="dive", node=DiveLauncherConf, provider="dive")
 
 
 class DiveLauncher(Launcher):
@@ -51,6 +37,8 @@ class DiveLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        self.compose = Remembered(hydra_context.config_loader.load_sweep_config)
+        hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs, those that are finished already excepted.
@@ -63,10 +51,8 @@ class DiveLauncher(Launcher):
         from dive.sweeps.names import own
 
         setup_globals()
-        configs = [
-            self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            for overrides in job_overrides
-        ]
+        configs = [self.compose(self.config, list(overrides)) for overrides in job_overrides]
+        self.compose.forget()
         plain = [_plain(config) for config in configs]
         machine = share(self.workers, [config["trainer"].get("accelerator") for config in plain])
         where = f"by {type(self.over).__name__}" if self.over else str(machine)
@@ -99,6 +85,29 @@ class DiveLauncher(Launcher):
         steps, given = zip(*todo, strict=True)
         overrides = [[*words, *_placement(step)] for step, words in zip(steps, given, strict=True)]
         opened.watch(steps, lambda which: inner.launch([overrides[i] for i in which], steps[0].job.number))
+
+
+class Remembered:
+    """Composes each job once, though the sweeper asks for it too: it takes a tenth of a second.
+
+    Args:
+        compose: `hydra.core.config_loader.ConfigLoader.load_sweep_config`.
+    """
+
+    def __init__(self, compose: Callable[[DictConfig, list[str]], DictConfig]) -> None:
+        self._compose = compose
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The configuration of a job."""
+        key = tuple(sweep_overrides)
+        if key not in self._composed:
+            self._composed[key] = self._compose(master_config, sweep_overrides)
+        return self._composed[key]
+
+    def forget(self) -> None:
+        """Compose anew from now on."""
+        self._composed.clear()
 
 
 def _run(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:

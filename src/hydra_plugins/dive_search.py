@@ -1,27 +1,11 @@
 """Search with Optuna that goes on where it stopped. Hydra imports this module at every start."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-
-
-@dataclass
-class DiveSearchConf:
-    """Settings of `DiveSearch`."""
-
-    _target_: str = "hydra_plugins.dive_search.DiveSearch"
-    n_trials: int = 20
-    n_jobs: int = 1
-    sampler: Any = None
-    params: dict[str, str] | None = None
-
-
-ConfigStore.instance().store(group="hydra/sweeper", name="dive_search", node=DiveSearchConf, provider="dive")
 
 
 class DiveSearch(Sweeper):

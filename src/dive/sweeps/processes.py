@@ -64,7 +64,8 @@ class _Running:
                 return Ended(**self.connection.recv())
         code = self.process.exitcode or 0
         if code < 0:
-            return Ended(error=f"killed by {signal.Signals(-code).name}", signal=-code)
+            hint = " (for want of memory?)" if -code == signal.SIGKILL else ""
+            return Ended(error=f"killed by {signal.Signals(-code).name}{hint}", signal=-code)
         return Ended(error=f"left with exit status {code}")
 
 

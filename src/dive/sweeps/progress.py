@@ -27,7 +27,7 @@ class Progress:
         self.running: set[str] = set()
         self.done = self.failed = self.trained = 0
         self.best: tuple[float, str] | None = None
-        self._start = time.monotonic()
+        self._start: float | None = None
         self._status = Status("", console=console)
 
     def __enter__(self) -> Self:
@@ -42,6 +42,7 @@ class Progress:
 
     def started(self, name: str) -> None:
         """A job has begun."""
+        self._start = self._start or time.monotonic()
         self.running.add(name)
         self._status.update(self.line())
 
@@ -81,7 +82,7 @@ class Progress:
         if self.best:
             parts.append(f"best {self.optimize} {self.best[0]:.4g} ({self.best[1]})")
         left = self.total - self.done - self.failed
-        if self.trained and left:
+        if self.trained and left and self._start:
             parts.append(f"about {duration(left * (time.monotonic() - self._start) / self.trained)} left")
         return ", ".join(parts)
 
@@ -91,7 +92,7 @@ def told(result: Mapping[str, Any]) -> str:
     if result["status"] == "finished":
         score = result.get("score")
         return "finished" if score is None else f"{result['optimize']} {score:.4g}"
-    return f"{result['status']} ({result.get('error', 'no result')})"
+    return f"{result['status']} ({' '.join(result.get('error', 'no result').split())})"
 
 
 def duration(seconds: float) -> str:

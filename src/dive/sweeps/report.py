@@ -76,7 +76,8 @@ def failures(table: SweepTable) -> str:
     if not len(table.failed):
         return ""
     lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]
-    lines += [f"  {row['job']}: {row['error']}" for _, row in table.failed.head(SHOWN).iterrows()]
+    told = table.failed.head(SHOWN)[["job", "error"]].to_numpy().tolist()
+    lines += [f"  {job}: {' '.join(error.split())}" for job, error in told]
     if len(table.failed) > SHOWN:
         lines.append(f"  and {len(table.failed) - SHOWN} more, see {table.directory / 'report.md'}")
     return "\n".join([*lines, f"to repeat the first alone: {table.failed.iloc[0]['command']}"])

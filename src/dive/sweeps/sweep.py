@@ -131,12 +131,13 @@ class Sweep:
             changed = "; ".join(differences(config, job.config)[:3])
             why = f"its configuration changed ({changed}): trained again, the old run is in {aside}"
             return Step(job, "start", why, aside)
-        changed_code = provenance.recorded_code(job.directory) not in ("", code)
+        old = provenance.recorded_code(job.directory)
+        changed = f"the code changed from {provenance.in_words(old)} to {provenance.in_words(code)}"
         status = recorded_result(job.directory)["status"]
         if status == "finished":
-            return Step(job, "keep", "the code changed since: result kept" if changed_code else "")
+            return Step(job, "keep", f"{changed}: result kept" if old not in ("", code) else "")
         if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
-            return Step(job, "resume", "the code changed since: resumed all the same" if changed_code else "")
+            return Step(job, "resume", f"{changed}: resumed all the same" if old not in ("", code) else "")
         was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
         return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)
 
