@@ -27,11 +27,9 @@ img { max-width: 100%; }
 def page(table: SweepTable) -> str:
     """The whole page; everything that comes from jobs is escaped."""
     parts = [f"<h1>Sweep {escape(table.directory.name)}</h1>", f"<p>{escape(table.summary())}</p>"]
-    if len(table.finished):
-        best = table.finished.iloc[0]
-        parts.append(
-            f"<p>Best {escape(str(table.optimize))}: <b>{best['score']:.4g}</b></p>{_code(best['command'])}"
-        )
+    if table.best is not None:
+        parts.append(f"<p>Best {escape(str(table.optimize))}: <b>{table.best['score']:.4g}</b></p>")
+        parts.append(_code(table.best["command"]))
     for title, figure in (("Learning curves", pictures.curves(table)), ("Scores", pictures.scores(table))):
         if figure is not None:
             parts.append(f"<h2>{title}</h2>{_image(figure, title)}")

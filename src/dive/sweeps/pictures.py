@@ -66,7 +66,7 @@ def scores(table: SweepTable) -> Figure | None:
         table: of the sweep.
     """
     keys = [key for key in table.varied if key != SEED] or table.varied
-    if not keys or not len(table.finished):
+    if not keys or not table.optimize:
         return None
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)

@@ -68,7 +68,7 @@ class Progress:
             return
         self.done += 1
         score = result.get("score")
-        if score is not None:
+        if score is not None and result.get("optimize", self.optimize) == self.optimize:
             better = min if direction(self.optimize) == "min" else max
             self.best = better(self.best or (score, name), (score, name), key=lambda pair: pair[0])
 

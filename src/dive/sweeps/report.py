@@ -29,9 +29,9 @@ def write(directory: Path) -> SweepTable:
 def markdown(table: SweepTable) -> str:
     """The report as Markdown."""
     parts = [f"# Sweep {table.directory.name}", table.summary()]
+    if table.best is not None:
+        parts += [f"Best {table.optimize}: {table.best['score']:.4g} by", f"```\n{table.best['command']}\n```"]
     if len(table.finished):
-        best = table.finished.iloc[0]
-        parts += [f"Best {table.optimize}: {best['score']:.4g} by", f"```\n{best['command']}\n```"]
         parts += ["## Over seeds", _markdown_table(table.over_seeds())]
     parts += ["## Jobs", _markdown_table(table.brief())]
     if len(table.failed):
@@ -65,16 +65,15 @@ def show(table: SweepTable, console: Console) -> None:
         for row in rows[len(rows) - tail :]:
             drawn.add_row(*row)
     console.print(drawn)
-    if len(table.finished):
-        best = table.finished.iloc[0]
-        console.print(f"best {table.optimize} {best['score']:.4g}: {best['command']}")
+    if table.best is not None:
+        console.print(f"best {table.optimize} {table.best['score']:.4g}: {table.best['command']}")
     console.print(f"report: {table.directory / 'report.html'}")
 
 
 def failures(table: SweepTable) -> str:
-    """The jobs that failed, why, and the command that repeats the first; empty where none did."""
+    """The jobs that failed, why, and the command that repeats the first; empty where all have finished."""
     if not len(table.failed):
-        return ""
+        return f"{table.open} of {len(table.jobs)} jobs have not finished" if table.open else ""
     lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]
     told = table.failed.head(SHOWN)[["job", "error"]].to_numpy().tolist()
     lines += [f"  {job}: {' '.join(error.split())}" for job, error in told]

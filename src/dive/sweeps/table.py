@@ -23,9 +23,9 @@ class SweepTable:
     Attributes:
         directory: of the sweep.
         varied: the keys that vary, as columns of `jobs`.
-        optimize: the metric by which jobs are scored; None where none has finished.
-        jobs: a row a job: ``job``, the varied keys, ``status``, ``score``, ``best epoch``, each metric as
-            ``best val/acc`` and ``final val/acc``, ``seconds``, ``error``, ``command``.
+        optimize: the metric by which jobs are scored; None where none has finished, or each has another.
+        jobs: a row a job: ``job``, the varied keys, ``status``, ``optimize``, ``score``, ``best epoch``, each
+            metric as ``best val/acc`` and ``final val/acc``, ``seconds``, ``error``, ``command``.
     """
 
     directory: Path
@@ -37,6 +37,11 @@ class SweepTable:
     def finished(self) -> pd.DataFrame:
         """Those that have a score."""
         return self.jobs[self.jobs["score"].notna()]
+
+    @property
+    def best(self) -> pd.Series | None:
+        """The job with the best score; None where none has finished, or scores are of different metrics."""
+        return self.finished.iloc[0] if self.optimize else None
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -63,7 +68,8 @@ class SweepTable:
 
     def brief(self) -> pd.DataFrame:
         """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
-        columns = ["job", *self.varied, "status", "score", "best epoch", "seconds"]
+        scored = ["score"] if self.optimize else ["optimize", "score"]
+        columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
 
     @property
@@ -94,9 +100,9 @@ def read(directory: Path) -> SweepTable:
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
         rows.append(_row(directory / name, job["words"], record["varied"], result))
-    optimize = next(filter(None, optimized), None)
-    columns = ["job", *record["varied"], "status", "score"]
-    jobs = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+    metrics = set(filter(None, optimized))
+    optimize = metrics.pop() if len(metrics) == 1 else None
+    jobs = pd.DataFrame(rows)
     table = SweepTable(directory, record["varied"], optimize, jobs)
     order = jobs["score"].sort_values(ascending=table.lower_is_better, kind="stable", na_position="last").index
     return SweepTable(directory, record["varied"], optimize, jobs.loc[order].reset_index(drop=True))
@@ -111,6 +117,7 @@ def _row(directory: Path, words: list[str], varied: list[str], result: dict[str,
         "job": directory.name,
         **{key: typed.get(key) for key in varied},
         "status": result["status"],
+        "optimize": result.get("optimize"),
         "score": result.get("score"),
         "best epoch": result.get("best_epoch"),
         **{f"{which} {name}": value for which in METRICS for name, value in metrics.get(which, {}).items()},
