@@ -1,10 +1,13 @@
 """How the cores and GPUs of this machine are shared among jobs."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from dive.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ def share(workers: int | None, accelerators: Sequence[str | None]) -> Share:
     Args:
         workers: jobs at a time; None for one a GPU where jobs want GPUs, else one a core.
         accelerators: that the jobs' trainers ask for.
+
+    Raises:
+        ConfigError: there would be no workers.
     """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"hydra.launcher.workers={workers}: must be a whole number of at least 1, or null")
     gpus = () if set(accelerators) <= {"cpu"} else visible_gpus()
     workers = workers or len(gpus) or cores()
     return Share(workers, max(1, cores() // workers), gpus)
@@ -47,8 +55,8 @@ def visible_gpus() -> tuple[str, ...]:
     """Numbers or names of the NVIDIA GPUs that this process may use."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return tuple(name for name in named.split(",") if name.strip())
+        return tuple(name for name in named.split(",") if name.strip() not in ("", "-1"))
     if shutil.which("nvidia-smi") is None:
         return ()
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-    return tuple(str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU "))
+    return tuple(re.findall(r"(?m)^GPU (\d+):", listed.stdout))

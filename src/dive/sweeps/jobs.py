@@ -92,7 +92,7 @@ def differences(old: Config, new: Config) -> list[str]:
     return [
         f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key, missing) != after.get(key, missing)
+        if json.dumps(before.get(key, missing), default=str) != json.dumps(after.get(key, missing), default=str)
     ]
 
 

@@ -34,12 +34,12 @@ def curves(table: SweepTable) -> Figure | None:
     axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]
     if len(drawn) <= MOST_NAMED:
         for job, points in reversed(drawn):
-            axes.plot(points[:, 0], points[:, 1], marker=".", label=job)
+            axes.plot(points[:, 0], points[:, 1], marker=".", label=plain(job))
     else:
         others = [points for _, points in drawn[1:]]
         alpha = max(0.05, min(0.5, 20 / len(others)))
         axes.add_collection(LineCollection(others, colors="C0", alpha=alpha, linewidths=0.8))
-        axes.plot(*drawn[0][1].T, color="C1", marker=".", label=f"best: {drawn[0][0]}")
+        axes.plot(*drawn[0][1].T, color="C1", marker=".", label=plain(f"best: {drawn[0][0]}"))
         axes.autoscale()
     figure.legend(loc="outside right upper", fontsize="x-small", reverse=True)
     axes.set(xlabel="epoch", ylabel=str(table.optimize))
@@ -59,6 +59,15 @@ def curve(run: Path, metric: str) -> np.ndarray:
     return np.array(points).reshape(-1, 2)
 
 
+def plain(text: str) -> str:
+    r"""A text as matplotlib shows it by the letter: it would set what stands between dollars as a formula.
+
+    >>> plain("root=${a}")
+    'root=\\${a}'
+    """
+    return text.replace("$", r"\$")
+
+
 def scores(table: SweepTable) -> Figure | None:
     """The score against each key that varies, a panel a key, with the mean at each value; None without any.
 
@@ -71,12 +80,12 @@ def scores(table: SweepTable) -> Figure | None:
     columns = min(len(keys), 3)
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(4.2 * columns, 3.4 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, key in zip(panels, keys, strict=False):
         _panel(axes, table.finished[key], table.finished["score"].astype(float))
-        axes.set(xlabel=key, ylabel=table.optimize)
+        axes.set(xlabel=plain(key), ylabel=table.optimize)
         axes.grid(alpha=0.3)
-    for axes in list(panels)[len(keys) :]:
+    for axes in panels[len(keys) :]:
         axes.set_axis_off()
     return figure
 
@@ -90,7 +99,7 @@ def _panel(axes: Axes, values: pd.Series, score: pd.Series) -> None:
     else:
         order = sorted(values.astype(str).unique())
         x = values.astype(str).map(order.index)
-        axes.set_xticks(range(len(order)), [value[:FEW_TICKS] for value in order], rotation=20, ha="right")
+        axes.set_xticks(range(len(order)), [plain(value[:FEW_TICKS]) for value in order], rotation=20, ha="right")
     axes.plot(x, score, ".", alpha=0.5)
     means = score.groupby(x).mean()
     axes.plot(means.index, means.to_numpy(), "-" if numbers.notna().all() else "_", color="C1", markersize=14)

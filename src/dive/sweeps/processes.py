@@ -57,11 +57,14 @@ class _Running:
     connection: Connection
 
     def ended(self) -> Ended:
+        # Read first: a process that has much to say waits until somebody listens.
+        told = None
+        with suppress(EOFError, OSError):
+            told = self.connection.recv() if self.connection.poll() else None
         self.process.join()
         _kill_group(self.process)
-        with suppress(EOFError, OSError):
-            if self.connection.poll():
-                return Ended(**self.connection.recv())
+        if told is not None:
+            return Ended(**told)
         code = self.process.exitcode or 0
         if code < 0:
             hint = " (for want of memory?)" if -code == signal.SIGKILL else ""
@@ -83,7 +86,7 @@ def run(
 
     Args:
         tasks: what to run.
-        workers: how many at a time.
+        workers: how many at a time, at least 1.
         threads: of torch in each.
         devices: what CUDA_VISIBLE_DEVICES is to be, by turns; empty leaves it alone.
         started: called with the index of each task that starts.
@@ -91,7 +94,7 @@ def run(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     waiting = deque(enumerate(tasks))
-    running: dict[Any, _Running] = {}
+    running: list[_Running] = []
     free = list(range(workers))
     try:
         while waiting or running:
@@ -105,15 +108,17 @@ def run(
                 )
                 process.start()
                 theirs.close()
-                running[process.sentinel] = _Running(index, slot, process, ours)
+                running.append(_Running(index, slot, process, ours))
                 if started is not None:
                     started(index)
-            for sentinel in wait(list(running)):
-                done = running.pop(sentinel)
+            ready = wait([one.process.sentinel for one in running] + [one.connection for one in running])
+            for done in [one for one in running if {one.process.sentinel, one.connection} & set(ready)]:
+                ended = done.ended()
+                running.remove(done)
                 free.append(done.slot)
-                yield done.index, done.ended()
+                yield done.index, ended
     finally:
-        _end([one.process for one in running.values()])
+        _end([one.process for one in running])
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

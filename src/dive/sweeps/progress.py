@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.status import Status
+from rich.text import Text
 
 from dive.direction import direction
 
@@ -44,7 +45,7 @@ class Progress:
         """A job has begun."""
         self._start = self._start or time.monotonic()
         self.running.add(name)
-        self._status.update(self.line())
+        self._status.update(Text(self.line()))
 
     def kept(self, name: str, result: Mapping[str, Any]) -> None:
         """A job was finished before."""
@@ -56,7 +57,7 @@ class Progress:
         self.trained += 1
         self._count(name, result)
         if self.console.is_terminal:
-            self._status.update(self.line())
+            self._status.update(Text(self.line()))
         else:
             self.console.print(
                 f"{name}: {told(result)}; {self.line()}", soft_wrap=True, highlight=False, markup=False
@@ -92,13 +93,13 @@ def told(result: Mapping[str, Any]) -> str:
     if result["status"] == "finished":
         score = result.get("score")
         return "finished" if score is None else f"{result['optimize']} {score:.4g}"
-    return f"{result['status']} ({' '.join(result.get('error', 'no result').split())})"
+    return f"{result['status']} ({' '.join(str(result.get('error') or 'no result').split())})"
 
 
 def duration(seconds: float) -> str:
     """A length of time to the unit that matters.
 
-    >>> duration(42.3), duration(150), duration(7500)
+    >>> duration(42.3), duration(170), duration(7500)
     ('42 s', '3 min', '2.1 h')
     """
     if seconds < 60:

@@ -76,7 +76,7 @@ def failures(table: SweepTable) -> str:
         return f"{table.open} of {len(table.jobs)} jobs have not finished" if table.open else ""
     lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]
     told = table.failed.head(SHOWN)[["job", "error"]].to_numpy().tolist()
-    lines += [f"  {job}: {' '.join(error.split())}" for job, error in told]
+    lines += [f"  {job}: {' '.join(str(error).split())}" for job, error in told]
     if len(table.failed) > SHOWN:
         lines.append(f"  and {len(table.failed) - SHOWN} more, see {table.directory / 'report.md'}")
     return "\n".join([*lines, f"to repeat the first alone: {table.failed.iloc[0]['command']}"])

@@ -38,11 +38,12 @@ class Session:
 
     def search(self, total: int) -> None:
         """Jobs will come one after the other, until there are so many in all."""
-        self.begun = self.searched = True
+        self.searched = True
+        self.begun = bool(self.sweep.jobs)
         self.progress.total = total
         for name in self.sweep.jobs:
             result = recorded_result(self.sweep.directory / name)
-            if result["status"] not in UNENDED:
+            if result["status"] in ("finished", "failed"):  # others go on
                 self.progress.kept(name, result)
         known = self.progress.done + self.progress.failed
         self.console.print(f"{self.sweep.directory}: a search of {total} jobs, {known} of them known")

@@ -14,6 +14,7 @@ from dive.sweeps.sweep import RECORD, is_running, read_record
 
 SEED = "seed"
 METRICS = ("best", "final")
+COLUMNS = ("status", "optimize", "score", "best epoch", "seconds", "error", "command")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class SweepTable:
     @property
     def best(self) -> pd.Series | None:
         """The job with the best score; None where none has finished, or scores are of different metrics."""
-        return self.finished.iloc[0] if self.optimize else None
+        return self.finished.iloc[0] if self.optimize and len(self.finished) else None
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -68,7 +69,7 @@ class SweepTable:
 
     def brief(self) -> pd.DataFrame:
         """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
-        scored = ["score"] if self.optimize else ["optimize", "score"]
+        scored = ["optimize", "score"] if self.jobs["optimize"].nunique() > 1 else ["score"]
         columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
 
@@ -80,7 +81,32 @@ class SweepTable:
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
     """Every cell as it is to be read: numbers to four digits, nothing for what is not there."""
-    return frame.map(lambda cell: "" if pd.isna(cell) else f"{cell:.4g}" if isinstance(cell, float) else str(cell))
+
+    def text(cell: Any) -> str:
+        if pd.isna(cell):
+            return ""
+        if isinstance(cell, float):
+            return f"{cell:.4g}" if abs(cell) < 10_000 else f"{cell:.0f}"
+        return str(cell)
+
+    return frame.map(text)
+
+
+def value_text(value: Any) -> str:
+    """A value of a key, the same however it was written, and whether it was typed or stood in the configuration.
+
+    >>> value_text("0.10"), value_text(0.1), value_text("[8, 8]"), value_text([8, 8]), value_text(True)
+    ('0.1', '0.1', '[8,8]', '[8,8]', 'true')
+    """
+    if value is None or isinstance(value, dict):  # not set, or a group of settings that no word names
+        return "default"
+    if isinstance(value, list):
+        return f"[{','.join(value_text(item) for item in value)}]"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    try:
+        return f"{float(text):.10g}"
+    except ValueError:
+        return text.replace(" ", "") if text.startswith("[") else text
 
 
 def read(directory: Path) -> SweepTable:
@@ -102,7 +128,8 @@ def read(directory: Path) -> SweepTable:
         rows.append(_row(directory / name, job["words"], record["varied"], result))
     metrics = set(filter(None, optimized))
     optimize = metrics.pop() if len(metrics) == 1 else None
-    jobs = pd.DataFrame(rows)
+    jobs = pd.DataFrame(rows, columns=None if rows else ["job", *record["varied"], *COLUMNS])
+    jobs["best epoch"] = jobs["best epoch"].astype("Int64")
     table = SweepTable(directory, record["varied"], optimize, jobs)
     order = jobs["score"].sort_values(ascending=table.lower_is_better, kind="stable", na_position="last").index
     return SweepTable(directory, record["varied"], optimize, jobs.loc[order].reset_index(drop=True))
@@ -115,7 +142,7 @@ def _row(directory: Path, words: list[str], varied: list[str], result: dict[str,
     metrics = result.get("metrics", {})
     return {
         "job": directory.name,
-        **{key: typed.get(key) for key in varied},
+        **{key: value_text(typed.get(key)) for key in varied},
         "status": result["status"],
         "optimize": result.get("optimize"),
         "score": result.get("score"),
