@@ -13,6 +13,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from dive.errors import UserError
+
 if TYPE_CHECKING:
     from dive.sweeps.session import Session
     from dive.sweeps.sweep import Step
@@ -37,6 +39,8 @@ class DiveLauncher(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+        if self.over:
+            self.over.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.compose = Remembered(hydra_context.config_loader.load_sweep_config)
         hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]
 
@@ -69,7 +73,7 @@ class DiveLauncher(Launcher):
                 self._hand_over(opened, [(steps[i], job_overrides[i]) for i in todo])
             elif todo:
                 placed = [_placed(configs[i], steps[i]) for i in todo]
-                calls = [partial(_run, self.hydra_context, self.task_function, config) for config in placed]
+                calls = [partial(run_here, self.hydra_context, self.task_function, config) for config in placed]
                 opened.run([steps[i] for i in todo], calls, machine)
         return [_job_return(step, overrides) for step, overrides in zip(steps, job_overrides, strict=True)]
 
@@ -79,12 +83,18 @@ class DiveLauncher(Launcher):
         return [*(o.key_or_group for o in typed if o.is_sweep_override()), *map(str, searched)]
 
     def _hand_over(self, opened: "Session", todo: Sequence[tuple["Step", Sequence[str]]]) -> None:
+        from dive.sweeps.watching import watch
+
         assert self.over is not None
         inner = self.over
-        inner.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         steps, given = zip(*todo, strict=True)
         overrides = [[*words, *_placement(step)] for step, words in zip(steps, given, strict=True)]
-        opened.watch(steps, lambda which: inner.launch([overrides[i] for i in which], steps[0].job.number))
+
+        def launch(which: Sequence[int]) -> dict[int, str]:
+            returned = inner.launch([overrides[i] for i in which], steps[0].job.number)
+            return {i: _why(job) for i, job in zip(which, returned, strict=True) if job.status is JobStatus.FAILED}
+
+        watch(opened, steps, launch)
 
 
 class Remembered:
@@ -110,8 +120,8 @@ class Remembered:
         self._composed.clear()
 
 
-def _run(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
-    # In a process of its own, where Hydra has not been started.
+def run_here(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
+    """Run a job in this process, in which Hydra has not been started."""
     setup_globals()
     result = run_job(
         function,
@@ -143,6 +153,11 @@ def _placement(step: "Step") -> list[str]:
     quoted = str(step.job.directory).replace("'", "\\'")
     resumed = f"'{quoted}'" if step.action == "resume" else "null"
     return [f"hydra.sweep.subdir='{step.job.name}'", f"resume={resumed}"]
+
+
+def _why(failed: JobReturn) -> str:
+    error = failed._return_value
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def _job_return(step: "Step", overrides: Sequence[str]) -> JobReturn:

@@ -13,6 +13,9 @@ Config = dict[str, Any]
 # How a run came about, not what it is: two runs that differ in these alone are the same.
 CIRCUMSTANCES = ("resume", "sweep")
 
+# Where runs go that make room for others, in the sweep's directory.
+EARLIER = ".earlier"
+
 # The same, written in C, ten times as fast: a sweep may have a thousand jobs.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -107,3 +110,17 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def place_aside(directory: Path) -> Path:
+    """Where a job's directory would go, to make room for another."""
+    earlier = directory.parent / EARLIER
+    taken = [path.name for path in earlier.glob("*")]
+    return earlier / f"{directory.name}.{sum(name.rpartition('.')[0] == directory.name for name in taken) + 1}"
+
+
+def set_aside(directory: Path) -> None:
+    """Make room for another run in a job's directory."""
+    aside = place_aside(directory)
+    aside.parent.mkdir(exist_ok=True)
+    directory.rename(aside)

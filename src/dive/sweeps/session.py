@@ -1,9 +1,8 @@
 """A sweep while it runs: jobs are checked, started, watched, and told of."""
 
 import json
-import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from dive.sweeps.progress import Progress
 from dive.sweeps.sweep import Step, Sweep
 
 UNENDED = ("missing", "running")
-LOOK_S = 0.5  # between two looks at what another launcher's jobs have written
 
 
 class Session:
@@ -105,40 +103,6 @@ class Session:
             for i, ended in running:
                 self.ended(steps[i], ended.error)
 
-    def watch(self, steps: Sequence[Step], launch: Callable[[Sequence[int]], object]) -> None:
-        """Let another launcher run jobs, and tell of them as their directories change.
-
-        A launcher may lose all that it runs with one job that is killed: those not yet begun are launched again.
-
-        Args:
-            steps: the jobs to run.
-            launch: runs those of these indices, and returns when none is running any more.
-        """
-        before = [recorded_result(step.job.directory) for step in steps]
-        left = set(range(len(steps)))
-
-        def look() -> None:
-            for i in sorted(left):
-                result = recorded_result(steps[i].job.directory)
-                if result["status"] == "running":
-                    self.progress.started(steps[i].job.name)
-                elif result["status"] not in UNENDED and result != before[i]:
-                    left.discard(i)
-                    self.ended(steps[i])
-
-        while left:
-            todo, error = sorted(left), "killed, or lost by its launcher"
-            with _again_and_again(look):
-                try:
-                    launch(todo)
-                except Exception as failure:
-                    error = f"killed, or lost by its launcher ({type(failure).__name__}: {failure})"
-            look()
-            begun = [i for i in sorted(left) if recorded_result(steps[i].job.directory)["status"] == "running"]
-            for i in begun or (sorted(left) if left == set(todo) else []):
-                left.discard(i)
-                self.ended(steps[i], error)
-
     def ended(self, step: Step, error: str | None = None) -> None:
         """Note that a job has ended; what left no result of its own is recorded as killed or failed, and why."""
         directory = step.job.directory
@@ -153,20 +117,3 @@ class Session:
     def close(self) -> None:
         """Stop telling, and let others have the directory."""
         self._resources.close()
-
-
-@contextmanager
-def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
-    stop = threading.Event()
-
-    def repeat() -> None:
-        while not stop.wait(LOOK_S):
-            look()
-
-    thread = threading.Thread(target=repeat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -18,13 +18,14 @@ from dive.sweeps.jobs import (
     by_key,
     differences,
     fingerprint,
+    place_aside,
     recorded_config,
     recorded_result,
+    set_aside,
 )
 from dive.sweeps.names import job_name
 
 RECORD = "sweep.json"
-EARLIER = ".earlier"
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,14 @@ class Sweep:
             self.jobs[step.job.name] = {"number": step.job.number, "words": step.job.words}
             self._known[fingerprint(step.job.config)] = step.job.directory
             if step.aside is not None and step.job.directory.exists():
-                step.aside.parent.mkdir(exist_ok=True)
-                step.job.directory.rename(step.aside)
+                set_aside(step.job.directory)
         self._varied = list(dict.fromkeys([*self._varied, *varied]))
         put(self.directory / RECORD, json.dumps({"varied": self._varied, "jobs": self.jobs}, indent=1) + "\n")
 
     def _step(self, job: Job, code: str) -> Step:
         if not job.directory.exists():
             return Step(job, "start")
-        aside = self._place_aside(job.name)
+        aside = place_aside(job.directory)
         config = recorded_config(job.directory)
         if config is None:
             return Step(job, "start", aside=aside)
@@ -140,11 +140,6 @@ class Sweep:
             return Step(job, "resume", f"{changed}: resumed all the same" if old not in ("", code) else "")
         was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
         return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)
-
-    def _place_aside(self, name: str) -> Path:
-        earlier = self.directory / EARLIER
-        taken = [path.name for path in earlier.glob("*")]
-        return earlier / f"{name}.{sum(other.rpartition('.')[0] == name for other in taken) + 1}"
 
 
 def is_running(directory: Path) -> bool:

@@ -1,0 +1,81 @@
+"""Jobs of a sweep that another launcher runs, watched by what they write into their directories."""
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from dive.errors import UserError
+from dive.sweeps.jobs import recorded_result
+from dive.sweeps.session import UNENDED, Session
+from dive.sweeps.sweep import Step
+
+LOOK_S = 0.5  # between two looks
+
+Launch = Callable[[Sequence[int]], Mapping[int, str]]
+
+
+def watch(session: Session, steps: Sequence[Step], launch: Launch) -> None:
+    """Let another launcher run jobs, and tell of them as their directories change.
+
+    A launcher may lose all that it runs with one job that is killed: those not yet begun are launched again.
+
+    Args:
+        session: to be told.
+        steps: the jobs to run.
+        launch: runs those of these indices, and returns when none is running any more; it returns why some have
+            failed, which counts where they recorded nothing themselves.
+
+    Raises:
+        UserError: the launcher cannot run any.
+    """
+    before = [_result(step) for step in steps]
+    left = set(range(len(steps)))
+
+    def look(unended: Collection[str]) -> None:
+        for i in sorted(left):
+            result = _result(steps[i])
+            if result["status"] == "running":
+                session.progress.started(steps[i].job.name)
+            elif result["status"] not in unended and result != before[i]:
+                left.discard(i)
+                session.ended(steps[i])
+
+    while left:
+        todo, error = sorted(left), "killed, or lost by its launcher"
+        reasons: Mapping[int, str] = {}
+        # A cluster may start an interrupted job again, until the launcher returns.
+        with _again_and_again(partial(look, (*UNENDED, "interrupted"))):
+            try:
+                reasons = launch(todo)
+            except UserError:
+                raise
+            except Exception as failure:
+                error = f"{error} ({type(failure).__name__}: {failure})"
+        look(UNENDED)
+        ended = [i for i in sorted(left) if i in reasons or _result(steps[i])["status"] == "running"]
+        for i in ended or (sorted(left) if left == set(todo) else []):
+            left.discard(i)
+            session.ended(steps[i], reasons.get(i, error))
+
+
+def _result(step: Step) -> dict[str, Any]:
+    return recorded_result(step.job.directory)
+
+
+@contextmanager
+def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(LOOK_S):
+            look()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
