@@ -108,7 +108,7 @@ class Run:
         if error is None:
             return
         exit_code = None
-        if isinstance(error, SIGTERMException):
+        if isinstance(error, SIGTERMException) or (isinstance(error, SystemExit) and error.code == 143):
             exit_code = 143
         elif isinstance(error, KeyboardInterrupt):
             exit_code = 130

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from dive.hooks import drop_empty_hooks
 
@@ -33,6 +34,10 @@ class Trainer(pl.Trainer):
         # BatchOrder divides batches among processes itself.
         super().__init__(**settings, use_distributed_sampler=False)
         self.compile = compile
+        environment = self._accelerator_connector.cluster_environment
+        if isinstance(environment, SLURMEnvironment):
+            # Its checkpoint in the middle of an epoch would be lost on us: `dive.sweeps.attempts` requeues.
+            environment.auto_requeue = False
 
     @property
     def log_dir(self) -> str:

@@ -1,0 +1,69 @@
+"""Attempts at a job on a cluster, which may stop it at any time and start it again."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from dive import slurm
+from dive.sweeps.jobs import recorded_result, set_aside
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+INTERRUPTED = 128 + signal.SIGTERM
+
+
+@contextmanager
+def preemptible(max_requeues: int) -> Iterator[None]:
+    """Let `SIGNALS` end what runs within as an interruption, and have SLURM start it again.
+
+    Ours are the only handlers that act: those of submitit are replaced, Lightning keeps away from signals that
+    have one, and `dive.trainer` switches its requeueing off. Where SLURM ends the job, since it was cancelled or
+    is requeued already, that is left to SLURM.
+
+    Args:
+        max_requeues: of one job; more would hide that it gets nowhere.
+    """
+    leave = _Leave()
+    for number in SIGNALS:
+        signal.signal(number, leave)
+    try:
+        yield
+    except SystemExit as left:
+        job = slurm.this_job()
+        running = left.code == INTERRUPTED and (slurm.queue() or {}).get(job) == "RUNNING"
+        if running and slurm.rank() == 0 and slurm.restarts() < max_requeues:
+            slurm.requeue(job)
+        raise
+
+
+class _Leave:
+    """Leaves at the first signal; those that follow must not disturb the leaving."""
+
+    def __init__(self) -> None:
+        self.left = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.left:
+            self.left = True
+            raise SystemExit(INTERRUPTED)
+
+
+def is_finished(directory: Path) -> bool:
+    """Whether an earlier attempt came to the end, and was requeued all the same."""
+    return slurm.restarts() > 0 and recorded_result(directory)["status"] == "finished"
+
+
+def goes_on(directory: Path) -> bool:
+    """Whether this is another attempt, that is to go on in the directory; where it cannot, there is room to start.
+
+    Args:
+        directory: of the job's run.
+    """
+    if slurm.restarts() == 0:
+        return False
+    if (directory / "checkpoints" / "last.ckpt").is_file():
+        return True
+    if slurm.rank() == 0 and directory.exists():
+        set_aside(directory)
+    return False
