@@ -21,6 +21,12 @@ from dive.trainer import Trainer
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests on a cluster take minutes: they are for `make test-slurm`, which names their folder."""
+    named = any("slurm" in arg for arg in config.args)
+    return True if collection_path == ROOT / "tests" / "slurm" and not named else None
+
+
 @pytest.fixture(autouse=True)
 def quiet_lightning() -> None:
     """Warnings are errors, but for those that dive itself silences; pytest resets filters before each test."""
