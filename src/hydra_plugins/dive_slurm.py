@@ -60,6 +60,7 @@ class SlurmLauncher(Launcher):
         import submitit
 
         self.hydra_context = hydra_context
+        self.compose = hydra_context.config_loader.load_sweep_config  # before DiveLauncher makes it remember all
         self.task_function = task_function
         self.config = config
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm")
@@ -84,7 +85,7 @@ class SlurmLauncher(Launcher):
 
         jobs, hydra = [], Singleton.get_state()
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            config = self.compose(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.num = number
                 config.hydra.job.id = config.hydra.sweep.subdir
