@@ -115,8 +115,9 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def place_aside(directory: Path) -> Path:
     """Where a job's directory would go, to make room for another."""
     earlier = directory.parent / EARLIER
-    taken = [path.name for path in earlier.glob("*")]
-    return earlier / f"{directory.name}.{sum(name.rpartition('.')[0] == directory.name for name in taken) + 1}"
+    taken = [path.name.rpartition(".") for path in earlier.glob("*")]
+    numbers = [int(number) for name, _, number in taken if name == directory.name and number.isdigit()]
+    return earlier / f"{directory.name}.{max(numbers, default=0) + 1}"
 
 
 def set_aside(directory: Path) -> None:

@@ -107,7 +107,7 @@ class Session:
         """Note that a job has ended; what left no result of its own is recorded as killed or failed, and why."""
         directory = step.job.directory
         result = recorded_result(directory)
-        if result["status"] in UNENDED:
+        if result["status"] in UNENDED or (error is not None and result == step.before):
             error = error or "it left no result"
             result = {"status": "killed" if error.startswith("killed") else "failed", "error": error}
             directory.mkdir(parents=True, exist_ok=True)

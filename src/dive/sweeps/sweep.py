@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -37,12 +38,14 @@ class Step:
         action: ``keep`` its result, ``resume`` it, or ``start`` it.
         why: told where it is not plain.
         aside: where an old run in the job's directory goes.
+        before: the result of an earlier attempt that is to be resumed.
     """
 
     job: Job
     action: Literal["keep", "resume", "start"]
     why: str = ""
     aside: Path | None = None
+    before: dict[str, Any] | None = None
 
 
 class Sweep:
@@ -78,7 +81,11 @@ class Sweep:
             ) from None
         except OSError as error:
             raise RunError(f"{self.directory}: {error.strerror}") from error
-        record = read_record(self.directory)
+        try:
+            record = read_record(self.directory)
+        except RunError:
+            self._lock.release()
+            raise
         self.jobs, self._varied = record["jobs"], record["varied"]
         for path in self.directory.glob("*/config.yaml"):
             if (config := recorded_config(path.parent)) is not None:
@@ -98,12 +105,20 @@ class Sweep:
             varied: keys that vary in this sweep.
         """
         code = provenance.code()
+        keys = [fingerprint(config) for _, _, config in jobs]
+        taken = {self._known[key] for key in keys if key in self._known}
         steps: dict[str, Step] = {}
-        for number, words, config in jobs:
-            key = fingerprint(config)
-            directory = self._known.get(key, self.directory / job_name(by_key(words), varied))
-            steps.setdefault(key, self._step(Job(number, tuple(words), config, directory), code))
-        return [steps[fingerprint(config)] for _, _, config in jobs]
+        for key, (number, words, config) in zip(keys, jobs, strict=True):
+            if key in steps:
+                continue
+            directory = self._known.get(key)
+            if directory is None:
+                directory = self.directory / job_name(by_key(words), varied)
+                if directory in taken:  # by a job that had another name for the same configuration
+                    directory = directory.with_name(f"{directory.name}~{sha256(key.encode()).hexdigest()[:8]}")
+                taken.add(directory)
+            steps[key] = self._step(Job(number, tuple(words), config, directory), code)
+        return [steps[key] for key in keys]
 
     def begin(self, steps: Iterable[Step], varied: Collection[str]) -> None:
         """Record the jobs as asked for, and make room for those that start anew.
@@ -114,6 +129,7 @@ class Sweep:
         """
         for step in steps:
             self.jobs[step.job.name] = {"number": step.job.number, "words": step.job.words}
+            self._known = {key: path for key, path in self._known.items() if path != step.job.directory}
             self._known[fingerprint(step.job.config)] = step.job.directory
             if step.aside is not None and step.job.directory.exists():
                 set_aside(step.job.directory)
@@ -133,11 +149,13 @@ class Sweep:
             return Step(job, "start", why, aside)
         old = provenance.recorded_code(job.directory)
         changed = f"the code changed from {provenance.in_words(old)} to {provenance.in_words(code)}"
-        status = recorded_result(job.directory)["status"]
+        result = recorded_result(job.directory)
+        status = result["status"]
         if status == "finished":
             return Step(job, "keep", f"{changed}: result kept" if old not in ("", code) else "")
         if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
-            return Step(job, "resume", f"{changed}: resumed all the same" if old not in ("", code) else "")
+            why = f"{changed}: resumed all the same" if old not in ("", code) else ""
+            return Step(job, "resume", why, before=result)
         was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
         return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)
 

@@ -30,15 +30,15 @@ def watch(session: Session, steps: Sequence[Step], launch: Launch) -> None:
     Raises:
         UserError: the launcher cannot run any.
     """
-    before = [_result(step) for step in steps]
+    before = [(_result(step), _started(step)) for step in steps]
     left = set(range(len(steps)))
 
     def look(unended: Collection[str]) -> None:
         for i in sorted(left):
             result = _result(steps[i])
-            if result["status"] == "running":
+            if result["status"] == "running" and _started(steps[i]) != before[i][1]:
                 session.progress.started(steps[i].job.name)
-            elif result["status"] not in unended and result != before[i]:
+            elif result["status"] not in unended and result != before[i][0]:
                 left.discard(i)
                 session.ended(steps[i])
 
@@ -54,10 +54,16 @@ def watch(session: Session, steps: Sequence[Step], launch: Launch) -> None:
             except Exception as failure:
                 error = f"{error} ({type(failure).__name__}: {failure})"
         look(UNENDED)
-        ended = [i for i in sorted(left) if i in reasons or _result(steps[i])["status"] == "running"]
+        ended = [i for i in sorted(left) if i in reasons or _started(steps[i]) != before[i][1]]
         for i in ended or (sorted(left) if left == set(todo) else []):
             left.discard(i)
             session.ended(steps[i], reasons.get(i, error))
+
+
+def _started(step: Step) -> int | None:
+    # When its run began: its configuration is recorded then.
+    path = step.job.directory / "config.yaml"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _result(step: Step) -> dict[str, Any]:

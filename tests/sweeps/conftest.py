@@ -1,0 +1,84 @@
+"""Sweeps as they lie on the disk, written by hand: run directories, and the record of what was asked for."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dive import provenance
+
+CODE = "0123456789\n"  # a revision, and what the working tree changes: nothing
+
+
+@pytest.fixture(autouse=True)
+def code_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code is the same for all runs, whatever git says of the checkout."""
+    monkeypatch.setattr(provenance, "code", lambda: CODE)
+
+
+@pytest.fixture
+def sweep_dir(tmp_path: Path) -> Path:
+    """Of a sweep, new and empty."""
+    directory = tmp_path / "multirun" / "lr"
+    directory.mkdir(parents=True)
+    return directory
+
+
+@pytest.fixture
+def fake_run(sweep_dir: Path) -> Callable[..., Path]:
+    """Write what a run leaves: ``fake_run("seed=0", {"seed": 0}, score=0.5)``; ``status=None`` is one cut off."""
+
+    def run(
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        status: str | None = "finished",
+        score: float | None = None,
+        optimize: str = "val/acc",
+        error: str | None = None,
+        curve: Sequence[float] = (),
+        checkpoint: bool = False,
+        code: str = CODE,
+    ) -> Path:
+        directory = sweep_dir / name
+        directory.mkdir(parents=True)
+        (directory / "config.yaml").write_text(yaml.safe_dump(dict(config)))
+        revision, diff = code.split("\n", 1)
+        (directory / "environment.json").write_text(json.dumps({"git_revision": revision}))
+        (directory / "code.diff").write_text(diff)
+        if checkpoint:
+            (directory / "checkpoints").mkdir()
+            (directory / "checkpoints" / "last.ckpt").write_bytes(b"weights of " + name.encode())
+        if curve:
+            rows = [f"{step},{step},{value}" for step, value in enumerate(curve)]
+            (directory / "metrics.csv").write_text("\n".join([f"step,epoch,{optimize}", *rows, ""]))
+        if status == "finished":
+            result: dict[str, Any] = {
+                "status": status,
+                "seed": config.get("seed"),
+                "optimize": optimize,
+                "score": score,
+                "best_epoch": 2,
+                "metrics": {"best": {optimize: score, "val/loss": 0.25}, "final": {optimize: 0.125}},
+                "seconds": 1.5,
+            }
+            (directory / "result.json").write_text(json.dumps(result))
+        elif status is not None:
+            (directory / "result.json").write_text(json.dumps({"status": status, "error": error}))
+        return directory
+
+    return run
+
+
+@pytest.fixture
+def record(sweep_dir: Path) -> Callable[..., None]:
+    """Write ``sweep.json``: ``record(["seed"], {"seed=0": ["seed=0"]})``."""
+
+    def written(varied: Sequence[str], jobs: Mapping[str, Sequence[str]]) -> None:
+        asked = {name: {"number": i, "words": list(words)} for i, (name, words) in enumerate(jobs.items())}
+        (sweep_dir / "sweep.json").write_text(json.dumps({"varied": list(varied), "jobs": asked}))
+
+    return written

@@ -1,0 +1,501 @@
+"""The report of a sweep: on the terminal, as CSV, as Markdown, as a page, with pictures."""
+
+import base64
+import html
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from dive.errors import RunError
+from dive.sweeps import pictures, report
+from dive.sweeps.page import page
+from dive.sweeps.table import SweepTable, read
+
+NASTY = "ValueError: <script>alert('x')</script> | & \"y\"\nsecond line"
+WIDE = 500
+
+
+@pytest.fixture
+def sweep(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]) -> Path:
+    """Two learning rates by two seeds, one of which failed in all its glory, and one never begun."""
+    asked = {}
+    for lr, seed, score in ((0.1, 0, 0.5), (0.1, 1, 0.75), (0.3, 0, 0.875)):
+        name = f"optimizer.lr={lr},seed={seed}"
+        asked[name] = [f"optimizer.lr={lr}", f"seed={seed}", "note='a b'"]
+        fake_run(name, {"optimizer": {"lr": lr}, "seed": seed}, score=score, curve=[0.25, score])
+    asked["failed"] = ["optimizer.lr=0.3", "seed=1", "note='c d'"]
+    fake_run("failed", {"optimizer": {"lr": 0.3}, "seed": 1}, status="failed", error=NASTY)
+    asked["never"] = ["optimizer.lr=0.3", "seed=2"]
+    record(["optimizer.lr", "seed"], asked)
+    return sweep_dir
+
+
+@pytest.fixture
+def many(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]) -> Callable[..., Path]:
+    """Write a sweep over seeds, of which some failed."""
+
+    def written(finished: int, failed: int = 0, curve: bool = False) -> Path:
+        for seed in range(finished):
+            points = [0.0, seed / 100] if curve else ()
+            fake_run(f"seed={seed}", {"seed": seed}, score=seed / 100, curve=points)
+        for seed in range(finished, finished + failed):
+            fake_run(f"seed={seed}", {"seed": seed}, status="failed", error=f"no {seed}")
+        record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(finished + failed)})
+        return sweep_dir
+
+    return written
+
+
+def shown(table: SweepTable) -> str:
+    """What the terminal shows."""
+    file = io.StringIO()
+    report.show(table, Console(file=file, width=WIDE, highlight=False, soft_wrap=True, markup=False))
+    return file.getvalue()
+
+
+COMMAND = """python train.py optimizer.lr=0.3 seed=0 'note='"'"'a b'"'"''"""
+FAILED_COMMAND = """python train.py optimizer.lr=0.3 seed=1 'note='"'"'c d'"'"''"""
+
+
+# The files.
+
+
+def test_the_report_is_three_files_beside_the_jobs(sweep: Path) -> None:
+    before = {path.name for path in sweep.iterdir()}
+    table = report.write(sweep)
+    assert len(table.jobs) == 5
+    assert {path.name for path in sweep.iterdir()} - before - {".lock"} == {
+        "report.csv",
+        "report.md",
+        "report.html",
+    }
+
+
+def test_a_report_is_written_again_over_the_last(sweep: Path, fake_run: Callable[..., Path]) -> None:
+    report.write(sweep)
+    fake_run("never", {"optimizer": {"lr": 0.3}, "seed": 2}, score=1.0)
+    report.write(sweep)
+    for name in ("report.csv", "report.md", "report.html"):
+        text = (sweep / name).read_text()
+        assert "missing," not in text
+        assert "1 missing" not in text
+
+
+def test_where_there_is_no_sweep_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no sweep"):
+        report.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_which_nothing_has_begun_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
+    record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
+    table = report.write(sweep_dir)
+    assert table.summary() == "3 jobs: 3 missing"
+    assert "Best" not in (sweep_dir / "report.md").read_text() + (sweep_dir / "report.html").read_text()
+    assert "3 missing" in shown(table)
+
+
+def test_a_sweep_in_which_nothing_varies_has_a_report(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("default", {"seed": 0}, score=0.5)
+    record([], {"default": []})
+    table = report.write(sweep_dir)
+    assert "default" in shown(table)
+    assert "best val/acc 0.5: python train.py\n" in shown(table)
+
+
+def test_a_sweep_of_different_metrics_has_a_report_without_a_best(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("task=a", {"task": "a"}, score=0.5, curve=[0.5], optimize="val/acc")
+    fake_run("task=b", {"task": "b"}, score=0.25, curve=[0.25], optimize="val/loss")
+    record(["task"], {"task=a": ["task=a"], "task=b": ["task=b"]})
+    table = report.write(sweep_dir)
+    for text in (shown(table), (sweep_dir / "report.md").read_text(), (sweep_dir / "report.html").read_text()):
+        assert "val/acc" in text
+        assert "val/loss" in text
+        assert not re.search("best val|best None", text, re.IGNORECASE)
+
+
+# CSV.
+
+
+def test_the_csv_reads_back_with_everything(sweep: Path) -> None:
+    table = report.write(sweep)
+    frame = pd.read_csv(sweep / "report.csv")
+    assert frame.columns.tolist() == table.jobs.columns.tolist()
+    assert frame["job"].tolist() == [
+        "optimizer.lr=0.3,seed=0",
+        "optimizer.lr=0.1,seed=1",
+        "optimizer.lr=0.1,seed=0",
+        "failed",
+        "never",
+    ]
+    assert frame["optimizer.lr"].tolist() == [0.3, 0.1, 0.1, 0.3, 0.3]
+    assert frame["seed"].tolist() == [0, 1, 0, 1, 2]
+    assert frame["score"].tolist()[:3] == [0.875, 0.75, 0.5]
+    assert frame["score"].isna().tolist() == [False, False, False, True, True]
+    assert frame["final val/acc"].tolist()[:3] == [0.125] * 3
+    assert frame["error"].tolist()[3] == NASTY
+    assert frame["command"].tolist()[0] == COMMAND
+
+
+# Markdown.
+
+
+def cells(line: str) -> list[str]:
+    """Of a row of a Markdown table."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def section(text: str, title: str) -> list[str]:
+    return text.partition(f"## {title}\n\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_the_markdown_has_the_best_job_the_seeds_and_all_jobs(sweep: Path) -> None:
+    text = report.markdown(read(sweep))
+    assert text.startswith("# Sweep lr\n\n5 jobs: 3 finished, 1 failed, 1 missing\n\nBest val/acc: 0.875 by\n\n")
+    assert f"```\n{COMMAND}\n```" in text
+    assert [cells(line) for line in section(text, "Over seeds")] == [
+        ["optimizer.lr", "mean", "std", "n"],
+        ["---"] * 4,
+        ["0.3", "0.875", "", "1"],
+        ["0.1", "0.625", "0.1768", "2"],  # 0.125 * sqrt(2)
+    ]
+    head, rule, *rows = [cells(line) for line in section(text, "Jobs")]
+    assert head == ["job", "optimizer.lr", "seed", "status", "score", "best epoch", "seconds", "error"]
+    assert rule == ["---"] * 8
+    assert [(row[0], row[3], row[4]) for row in rows] == [
+        ("optimizer.lr=0.3,seed=0", "finished", "0.875"),
+        ("optimizer.lr=0.1,seed=1", "finished", "0.75"),
+        ("optimizer.lr=0.1,seed=0", "finished", "0.5"),
+        ("failed", "failed", ""),
+        ("never", "missing", ""),
+    ]
+    assert text.endswith(f"## To repeat a failed job\n\n```\n{FAILED_COMMAND}\n```\n")
+
+
+def test_bars_and_lines_within_a_cell_do_not_break_the_markdown(sweep: Path) -> None:
+    (row,) = [line for line in section(report.markdown(read(sweep)), "Jobs") if "| failed |" in line]
+    assert len(cells(row)) == 8
+    assert cells(row)[-1] == NASTY.replace("|", "\\|").replace("\n", " ")
+
+
+# The page.
+
+
+class Elements(HTMLParser):
+    """All elements of a page, checked to be closed in order, and the text in them."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.inside: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.inside == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note it."""
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """It is that which was opened last."""
+        assert self.inside.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Note it."""
+        self.words.append(data)
+
+
+def test_the_page_needs_nothing_from_elsewhere(sweep: Path) -> None:
+    text = page(read(sweep))
+    elements = Elements(text)
+    tags = {tag for tag, _ in elements.found}
+    assert not tags & {"script", "link", "iframe", "object", "a"}
+    sources = [
+        value for _, attributes in elements.found for key, value in attributes.items() if key in ("src", "href")
+    ]
+    assert len(sources) == 2
+    assert all(source is not None and source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"https?://|@import|url\(", text)
+
+
+def test_what_comes_from_jobs_is_escaped(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("a", {"seed": 0}, status="failed", error=NASTY)
+    fake_run("b", {"seed": 1}, score=0.5, curve=[0.5])
+    words = ["note=<img src=x onerror=alert(1)>", "model=</pre><script>alert(2)</script>", "<b>=1"]
+    record(["note", "<b>"], {"a": words, "b": words})
+    text = page(read(sweep_dir))
+    elements = Elements(text)
+    assert "script" not in {tag for tag, _ in elements.found}
+    assert [attributes.get("alt") for tag, attributes in elements.found if tag == "img"] == [
+        "Learning curves",
+        "Scores",
+    ]
+    assert "b" not in [tag for tag, _ in elements.found][-10:]
+    assert NASTY in elements.words
+    assert html.escape(NASTY) in text
+
+
+def test_the_page_has_the_best_job_s_command_and_that_of_a_failed_one(sweep: Path) -> None:
+    elements = Elements(page(read(sweep)))
+    assert COMMAND in elements.words
+    assert FAILED_COMMAND in elements.words
+    assert [
+        attributes["class"] for tag, attributes in elements.found if tag == "tr" and attributes.get("class")
+    ] == [
+        *["finished"] * 3,
+        "failed",
+        "missing",
+    ]
+
+
+def test_the_page_s_pictures_are_pictures(sweep: Path) -> None:
+    for tag, attributes in Elements(page(read(sweep))).found:
+        if tag == "img":
+            png = base64.b64decode(str(attributes["src"]).partition(",")[2], validate=True)
+            assert png.startswith(b"\x89PNG\r\n\x1a\n")
+            assert len(png) > 2000
+
+
+# Pictures.
+
+
+def axes(figure: Figure | None) -> list[Any]:
+    assert figure is not None
+    return figure.axes
+
+
+def test_every_job_with_metrics_has_a_curve(sweep: Path) -> None:
+    figure = pictures.curves(read(sweep))
+    (drawn,) = axes(figure)
+    assert drawn.get_ylabel() == "val/acc"
+    lines = {line.get_label(): line.get_xydata().tolist() for line in drawn.get_lines()}
+    assert lines == {
+        "optimizer.lr=0.3,seed=0": [[1, 0.25], [2, 0.875]],
+        "optimizer.lr=0.1,seed=1": [[1, 0.25], [2, 0.75]],
+        "optimizer.lr=0.1,seed=0": [[1, 0.25], [2, 0.5]],
+    }
+    # The best is drawn last, in front, and named first.
+    assert drawn.get_lines()[-1].get_label() == "optimizer.lr=0.3,seed=0"
+    assert figure is not None
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(reversed(lines))
+
+
+@pytest.mark.parametrize("count", [pictures.MOST_NAMED, pictures.MOST_NAMED + 1, 40])
+def test_of_many_jobs_the_best_alone_is_named(count: int, many: Callable[..., Path]) -> None:
+    (drawn,) = axes(pictures.curves(read(many(count, failed=2, curve=True))))
+    bundled = [path for part in drawn.collections if isinstance(part, LineCollection) for path in part.get_paths()]
+    assert len(drawn.get_lines()) + len(bundled) == count
+    if count > pictures.MOST_NAMED:
+        (best,) = drawn.get_lines()
+        assert best.get_label() == f"best: seed={count - 1}"
+        assert best.get_xydata().tolist() == [[1, 0], [2, (count - 1) / 100]]
+
+
+def test_a_job_that_was_cut_off_has_the_curve_that_it_left(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("seed=0", {"seed": 0}, score=0.5, curve=[0.5])
+    fake_run("seed=1", {"seed": 1}, status=None, curve=[0.25, 0.75])
+    record(["seed"], {"seed=0": ["seed=0"], "seed=1": ["seed=1"]})
+    (drawn,) = axes(pictures.curves(read(sweep_dir)))
+    assert len(drawn.get_lines()) == 2
+
+
+def test_a_curve_has_epochs_from_one_and_leaves_out_rows_without_the_metric(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(
+        "step,epoch,val/acc,train/loss\n4,0.0,0.5,\n9,1.0,,2.5\n14,2.0,0.75,\n15,,0.9,\n19,3"
+    )
+    assert pictures.curve(tmp_path, "val/acc").tolist() == [[1, 0.5], [3, 0.75]]
+    assert pictures.curve(tmp_path, "train/loss").tolist() == [[2, 2.5]]
+    for directory, metric in ((tmp_path, "val/loss"), (tmp_path / "nowhere", "val/acc")):
+        empty = pictures.curve(directory, metric)
+        assert isinstance(empty, np.ndarray)
+        assert empty.shape == (0, 2)
+
+
+def test_without_metrics_there_are_no_pictures(many: Callable[..., Path]) -> None:
+    table = read(many(0, failed=2))
+    assert pictures.curves(table) is None
+    assert pictures.scores(table) is None
+    assert "<img" not in page(table)
+
+
+def test_scores_are_drawn_against_each_key_that_varies_with_the_mean_at_each_value(sweep: Path) -> None:
+    (drawn,) = axes(pictures.scores(read(sweep)))  # the seed has no panel of its own
+    assert (drawn.get_xlabel(), drawn.get_ylabel()) == ("optimizer.lr", "val/acc")
+    points, means = (line.get_xydata().tolist() for line in drawn.get_lines())
+    assert sorted(points) == [[0.1, 0.5], [0.1, 0.75], [0.3, 0.875]]
+    assert means == [[0.1, 0.625], [0.3, 0.875]]
+
+
+def test_where_the_seed_alone_varies_scores_are_drawn_against_it(many: Callable[..., Path]) -> None:
+    (drawn,) = axes(pictures.scores(read(many(3))))
+    assert drawn.get_xlabel() == "seed"
+    assert sorted(drawn.get_lines()[0].get_xydata().tolist()) == [[0, 0], [1, 0.01], [2, 0.02]]
+
+
+def test_words_are_ticks_and_wide_ranges_are_drawn_by_their_logarithm(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    asked = {}
+    for i, (lr, model) in enumerate([("0.001", "softmax"), ("0.1", "mlp"), ("1", "a" * 60), ("10", "mlp")]):
+        fake_run(str(i), {"i": i}, score=i / 8)
+        asked[str(i)] = [f"lr={lr}", f"model={model}", f"width={2 + i}", "a=0"]
+    record(["lr", "model", "width", "a"], asked)
+    shown = axes(pictures.scores(read(sweep_dir)))[:4]
+    assert [panel.get_xlabel() for panel in shown] == ["lr", "model", "width", "a"]
+    assert [panel.get_xscale() for panel in shown] == ["log", "linear", "linear", "linear"]
+    assert [tick.get_text() for tick in shown[1].get_xticklabels()] == ["a" * pictures.FEW_TICKS, "mlp", "softmax"]
+    assert sorted(shown[1].get_lines()[1].get_xydata().tolist()) == [[0, 0.25], [1, 0.25], [2, 0]]
+
+
+# The terminal.
+
+
+def test_the_terminal_has_all_jobs_of_a_small_sweep_the_best_command_and_the_report(sweep: Path) -> None:
+    table = report.write(sweep)
+    lines = shown(table).splitlines()
+    assert lines[0].strip() == "5 jobs: 3 finished, 1 failed, 1 missing"
+    rows = [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if line.startswith(("│", "┃"))
+    ]
+    assert rows[0] == ["optimizer.lr", "seed", "status", "score", "best epoch", "seconds"]
+    assert [row[:4] for row in rows[1:]] == [
+        ["0.3", "0", "finished", "0.875"],
+        ["0.1", "1", "finished", "0.75"],
+        ["0.1", "0", "finished", "0.5"],
+        ["0.3", "1", "failed", ""],
+        ["0.3", "2", "missing", ""],
+    ]
+    assert lines[-2:] == [f"best val/acc 0.875: {COMMAND}", f"report: {sweep / 'report.html'}"]
+
+
+@pytest.mark.parametrize(
+    ("finished", "failed", "first", "last"), [(30, 0, 20, 0), (30, 3, 17, 3), (30, 15, 10, 10), (0, 30, 10, 10)]
+)
+def test_of_a_large_sweep_the_terminal_has_the_best_and_those_that_failed(
+    finished: int, failed: int, first: int, last: int, many: Callable[..., Path]
+) -> None:
+    lines = [line for line in shown(read(many(finished, failed))).splitlines() if line.startswith("│")]
+    seeds = [line.split("│")[1].strip() for line in lines]
+    ranked = [str(seed) for seed in (*reversed(range(finished)), *range(finished, finished + failed))]
+    assert seeds == [*ranked[:first], "...", *(ranked[-last:] if last else [])]
+
+
+def test_brackets_in_values_are_shown_as_they_are(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("a", {"seed": 0}, score=0.5)
+    record(["h"], {"a": ["h=[red]"]})
+    text = shown(read(sweep_dir))
+    assert "│ [red] │" in text
+    assert "python train.py 'h=[red]'" in text
+
+
+# What failed.
+
+
+def test_where_all_have_finished_there_is_nothing_to_tell(many: Callable[..., Path]) -> None:
+    assert report.failures(read(many(2))) == ""
+
+
+def test_jobs_that_have_not_finished_are_told(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("seed=0", {"seed": 0}, score=0.5)
+    fake_run("seed=1", {"seed": 1}, status="interrupted", error="exit code 143")
+    record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
+    assert report.failures(read(sweep_dir)) == "2 of 3 jobs have not finished"
+
+
+def test_failed_jobs_are_told_with_the_command_that_repeats_the_first(many: Callable[..., Path]) -> None:
+    assert report.failures(read(many(2, failed=2))).splitlines() == [
+        "2 of 4 jobs failed:",
+        "  seed=2: no 2",
+        "  seed=3: no 3",
+        "to repeat the first alone: python train.py seed=2",
+    ]
+
+
+def test_an_error_of_many_lines_is_told_in_one(sweep: Path) -> None:
+    lines = report.failures(read(sweep)).splitlines()
+    assert lines[1:] == ["  failed: " + NASTY.replace("\n", " "), f"to repeat the first alone: {FAILED_COMMAND}"]
+
+
+def test_of_many_failed_jobs_the_first_are_told(many: Callable[..., Path]) -> None:
+    directory = many(0, failed=report.SHOWN + 5)
+    lines = report.failures(read(directory)).splitlines()
+    assert lines[0] == "25 of 25 jobs failed:"
+    assert len([line for line in lines if line.startswith("  seed=")]) == report.SHOWN
+    assert lines[-2] == f"  and 5 more, see {directory / 'report.md'}"
+
+
+@pytest.mark.parametrize(
+    ("key", "default", "typed"),
+    [("h", [64, 64], "[8]"), ("optimizer", {"lr": 1}, "adam"), ("gone", None, "1"), ("root", "x", "${a}_${b}")],
+)
+def test_a_key_that_came_to_vary_later_makes_a_report(
+    key: str, default: Any, typed: str, sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("seed=0", {"seed": 0, key: default}, score=0.5)
+    fake_run("b", {"seed": 0}, score=0.6)
+    record(["seed", key], {"seed=0": ["seed=0"], "b": [f"{key}={typed}"]})
+    table = report.write(sweep_dir)
+    assert table.over_seeds()["n"].sum() == 2
+
+
+def test_a_sweep_without_jobs_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
+    record(["seed"], {})
+    report.write(sweep_dir)
+
+
+def test_spare_panels_are_not_drawn(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("a", {"seed": 0}, score=0.5)
+    record(list("abcd"), {"a": [f"{key}=1" for key in "abcd"]})
+    figure = pictures.scores(read(sweep_dir))
+    assert figure is not None
+    assert sum(axes.axison for axes in figure.axes) == 4
+
+
+def test_a_long_time_is_shown_in_full(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    run = fake_run("a", {"seed": 0}, score=0.5)
+    told = json.loads((run / "result.json").read_text()) | {"seconds": 12345.6, "best_epoch": 12345}
+    (run / "result.json").write_text(json.dumps(told))
+    fake_run("b", {"seed": 1}, status="failed", error="no")
+    record(["seed"], {"a": ["seed=0"], "b": ["seed=1"]})
+    assert "e+0" not in report.markdown(read(sweep_dir))
+
+
+def test_a_sweep_whose_jobs_have_no_score_has_a_report(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    fake_run("a", {"seed": 0}, score=None)
+    record(["seed"], {"a": ["seed=0"]})
+    report.write(sweep_dir)
