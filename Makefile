@@ -12,7 +12,7 @@ train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
 	@$(BIN)/python scripts/main_job.py $(ARGS)
 
 test: $(READY) ## run the tests and the examples in the docstrings
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 $(ARGS)
 
 test-slurm: $(READY) ## test sweeps on a SLURM of this machine's own (as root, with Debian's slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)

@@ -16,8 +16,9 @@ from dive.errors import ConfigError, RunError
 from dive.sweeps import preflight
 from dive.sweeps import watching as module
 from dive.sweeps.hardware import Share
+from dive.sweeps.record import is_running, read_record
 from dive.sweeps.session import Session
-from dive.sweeps.sweep import Step, is_running, read_record
+from dive.sweeps.sweep import Step
 from dive.sweeps.watching import watch
 
 # A process that is started anew cannot import this module by its name.

@@ -25,8 +25,7 @@ from dive.sweeps.jobs import (
     set_aside,
 )
 from dive.sweeps.names import job_name
-
-RECORD = "sweep.json"
+from dive.sweeps.record import LOCK, RECORD, read_record
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Sweep:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._lock = FileLock(directory / ".lock")
+        self._lock = FileLock(directory / LOCK)
         self.jobs: dict[str, dict[str, Any]] = {}
         self._varied: list[str] = []
         self._known: dict[str, Path] = {}
@@ -158,31 +157,3 @@ class Sweep:
             return Step(job, "resume", why, before=result)
         was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
         return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)
-
-
-def is_running(directory: Path) -> bool:
-    """Whether some process is working on a sweep just now."""
-    lock = FileLock(directory / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False
-
-
-def read_record(directory: Path) -> dict[str, Any]:
-    """What a sweep's ``sweep.json`` holds: ``varied`` keys, and ``jobs`` by name; both empty for a new sweep.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    try:
-        record = json.loads((directory / RECORD).read_text())
-        return {"varied": list(record["varied"]), "jobs": dict(record["jobs"])}
-    except FileNotFoundError:
-        return {"varied": [], "jobs": {}}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{directory / RECORD} is damaged ({error}); move it away: the jobs keep their results"
-        ) from error

@@ -10,7 +10,7 @@ import pandas as pd
 from dive.direction import direction
 from dive.errors import RunError
 from dive.sweeps.jobs import by_key, flat, recorded_config, recorded_result
-from dive.sweeps.sweep import RECORD, is_running, read_record
+from dive.sweeps.record import RECORD, is_running, read_record
 
 SEED = "seed"
 METRICS = ("best", "final")

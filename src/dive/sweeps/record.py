@@ -1,0 +1,40 @@
+"""What a sweep's directory says of the sweep: what was asked for, and whether it is running."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dive.errors import RunError
+
+RECORD = "sweep.json"
+LOCK = ".lock"
+
+
+def is_running(directory: Path) -> bool:
+    """Whether some process is working on a sweep just now."""
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """What a sweep's ``sweep.json`` holds: ``varied`` keys, and ``jobs`` by name; both empty for a new sweep.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    try:
+        record = json.loads((directory / RECORD).read_text())
+        return {"varied": list(record["varied"]), "jobs": dict(record["jobs"])}
+    except FileNotFoundError:
+        return {"varied": [], "jobs": {}}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{directory / RECORD} is damaged ({error}); move it away: the jobs keep their results"
+        ) from error
