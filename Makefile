@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help train test test-slurm lint bench tensorboard lock
+.PHONY: help train test test-sweeps test-slurm lint bench tensorboard lock
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,7 +12,10 @@ train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
 	@$(BIN)/python scripts/main_job.py $(ARGS)
 
 test: $(READY) ## run the tests and the examples in the docstrings
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+test-sweeps: $(READY) ## test whole sweeps: failing, killed, said again, searching
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow --numprocesses 2 $(ARGS)
 
 test-slurm: $(READY) ## test sweeps on a SLURM of this machine's own (as root, with Debian's slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)

@@ -22,9 +22,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Tests on a cluster take minutes: they are for `make test-slurm`, which names their folder."""
-    named = any("slurm" in arg for arg in config.args)
-    return True if collection_path == ROOT / "tests" / "slurm" and not named else None
+    """Tests of whole sweeps take minutes: `make test-sweeps` and `make test-slurm` name their folders."""
+    folder = collection_path.name
+    if collection_path.parent != ROOT / "tests" or folder not in ("slow", "slurm"):
+        return None
+    return None if any(folder in arg for arg in config.args) else True
 
 
 @pytest.fixture(autouse=True)

@@ -40,15 +40,18 @@ class DiveSearch(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that the study lacks."""
         from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
+        from optuna import load_study
+        from optuna.trial import TrialState
 
         from dive.direction import direction
         from dive.sweeps.current import session
 
         session(self.directory, self.optimize).search(self.n_trials)
-        study: dict[str, Any] = {
+        study_name, storage = "study", f"sqlite:///{self.directory / 'study.db'}"
+        study = {
+            "study_name": study_name,
+            "storage": storage,
             "direction": f"{direction(self.optimize)}imize",
-            "storage": f"sqlite:///{self.directory / 'study.db'}",
-            "study_name": "study",
         }
         sweeper = OptunaSweeper(
             sampler=self.sampler,
@@ -61,7 +64,11 @@ class DiveSearch(Sweeper):
             **study,
         )
         sweeper.setup(**self.given)
-        sweeper.sweep(arguments)
+        try:
+            sweeper.sweep(arguments)
+        except ValueError:  # at its end it asks for the best trial, also where all have failed
+            if any(trial.state is TrialState.COMPLETE for trial in load_study(study_name, storage).trials):
+                raise
 
     def _left(self, direction: str, storage: str, study_name: str) -> int:
         import logging
