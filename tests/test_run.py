@@ -249,14 +249,26 @@ def test_only_a_resumed_run_has_a_checkpoint_to_go_on_from(directory: Path) -> N
 
 def test_a_resumed_run_stays_in_its_directory_and_adds_its_command(directory: Path) -> None:
     resumable(directory)
-    with Run(directory, CONFIG | {"seed": 5}, resume=True) as run:
+    with Run(directory, CONFIG | {"trainer": {"max_epochs": 5}}, resume=True) as run:
         assert not (directory / "result.json").exists(), "the earlier result does not hold any more"
         assert run.checkpoint is not None
         assert run.checkpoint.read_bytes() == b"weights"
         assert len((directory / "command.txt").read_text().splitlines()) == 2
-        assert yaml.safe_load((directory / "config.yaml").read_text())["seed"] == 5
+        assert yaml.safe_load((directory / "config.yaml").read_text())["trainer"] == {"max_epochs": 5}
         run.finish({"score": 0.75})
     assert result(directory)["score"] == 0.75
+
+
+def test_a_run_does_not_go_on_under_another_configuration(directory: Path) -> None:
+    resumable(directory)
+    before = (directory / "config.yaml").read_text()
+    with pytest.raises(RunError) as caught, Run(directory, CONFIG | {"seed": 5}, resume=True):
+        pytest.fail("it must not run")
+    assert str(caught.value) == (
+        f"resume={directory}: seed: 0 -> 5: a run goes on as it began; only trainer, callbacks, logger may change"
+    )
+    assert (directory / "config.yaml").read_text() == before
+    assert (directory / "result.json").exists()
 
 
 def test_the_log_of_a_resumed_run_goes_on(directory: Path) -> None:

@@ -19,8 +19,12 @@ from dive import provenance
 from dive.errors import RunError, UserError
 from dive.files import put
 from dive.log import log_to
+from dive.sweeps.jobs import differences, recorded_config
 
 log = logging.getLogger(__name__)
+
+# What may differ when a run goes on: all else stands in its checkpoint, and would be told wrong.
+MAY_CHANGE = ("trainer", "callbacks", "logger")
 
 
 class Run:
@@ -38,7 +42,7 @@ class Run:
         quiet: say nothing on the terminal: the run is one of many.
 
     Raises:
-        RunError: (on entering) the directory holds another run, or nothing to resume.
+        RunError: (on entering) the directory holds another run, nothing to resume, or another configuration.
     """
 
     def __init__(
@@ -71,6 +75,11 @@ class Run:
     def _claim(self) -> None:
         if self.checkpoint and not self.checkpoint.is_file():
             raise RunError(f"resume={self.directory}: nothing to go on from, {self.checkpoint} does not exist")
+        if self.resume and (changed := self._changed()):
+            raise RunError(
+                f"resume={self.directory}: {'; '.join(changed)}: a run goes on as it began; "
+                f"only {', '.join(MAY_CHANGE)} may change"
+            )
         if not self.resume:
             self.directory.mkdir(parents=True, exist_ok=True)
             try:
@@ -80,6 +89,11 @@ class Run:
                     f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
                     f"resume={self.directory}"
                 ) from None
+
+    def _changed(self) -> list[str]:
+        recorded = recorded_config(self.directory) or {}
+        allowed = tuple(f"{key}." for key in MAY_CHANGE)
+        return [line for line in differences(recorded, self.config) if not line.startswith(allowed)]
 
     def _tell(self) -> None:
         (self.directory / "result.json").unlink(missing_ok=True)

@@ -191,7 +191,7 @@ def test_a_little_better_than_min_delta_is_not_better(tmp_path: Path) -> None:
 def test_a_run_that_diverges_at_once_fails_and_leaves_no_checkpoint(
     fit: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"epoch 0; a lower optimizer\.lr may help"):
+    with pytest.raises(RunError, match=r"epoch 1; a lower optimizer\.lr may help"):
         fit(*LINEAR, "optimizer.lr=1e30")
     assert list(tmp_path.rglob("*.ckpt")) == []
 
@@ -209,7 +209,7 @@ def test_a_run_that_diverges_later_leaves_only_checkpoints_with_finite_weights(
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_validation_metric_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path, value: float) -> None:
     guarded = trainer(tmp_path, NanGuard(), *best_and_last("val/loss"), epochs=3)
-    with pytest.raises(RunError, match=f"val/loss is {value} in epoch 1"):
+    with pytest.raises(RunError, match=f"val/loss is {value} in epoch 2"):
         guarded.fit(Scripted("val/loss", [1.0, value, 1.0]), data())
     assert load(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
 
@@ -217,7 +217,7 @@ def test_a_validation_metric_that_is_no_number_fails_the_run_and_is_named(tmp_pa
 def test_a_training_loss_that_is_no_number_fails_the_run(tmp_path: Path) -> None:
     task = regression()
     nn.init.constant_(task.model.net.bias, math.inf)
-    with pytest.raises(RunError, match="train/loss is not finite in epoch 0"):
+    with pytest.raises(RunError, match="train/loss is not finite in epoch 1"):
         trainer(tmp_path, NanGuard(), limit_val_batches=0).fit(task, data())
 
 
@@ -230,7 +230,7 @@ class SpoilBias(pl.Callback):
 
 
 def test_a_weight_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"model\.net\.bias is not finite after epoch 0"):
+    with pytest.raises(RunError, match=r"model\.net\.bias is not finite after epoch 1"):
         trainer(tmp_path, SpoilBias(), NanGuard(), limit_val_batches=0).fit(regression(), data())
 
 

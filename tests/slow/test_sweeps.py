@@ -175,10 +175,12 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
 
 
 def test_a_typo_in_the_last_job_stops_the_sweep_before_the_first() -> None:
-    refused = said("model.num_hiddens=[8],[16],[9.5]", "sweep=typo")
+    refused = said("model.num_hiddens=[8],[9.5]", "model.activation=relu,tahn", "sweep=typo")
     assert refused.returncode == 1
-    assert refused.stderr.strip() == (
-        "error: model.num_hiddens=[9.5]: must be a list of whole numbers (in model.num_hiddens=[9.5])"
+    told = refused.stderr.strip().splitlines()
+    assert told[0].startswith("error: model: unknown activation 'tahn'; choose from elu, ")
+    assert told[1].startswith(
+        "model.num_hiddens=[9.5]: must be a list of whole numbers (in model.activation=relu,"
     )
     assert not list(Path("multirun/typo").glob("*/"))
 

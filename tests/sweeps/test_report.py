@@ -34,9 +34,9 @@ def sweep(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., 
         name = f"optimizer.lr={lr},seed={seed}"
         asked[name] = [f"optimizer.lr={lr}", f"seed={seed}", "note='a b'"]
         fake_run(name, {"optimizer": {"lr": lr}, "seed": seed}, score=score, curve=[0.25, score])
-    asked["failed"] = ["optimizer.lr=0.3", "seed=1", "note='c d'"]
+    asked["failed"] = ["optimizer.lr=0.3", "seed=1", "note='a b'"]
     fake_run("failed", {"optimizer": {"lr": 0.3}, "seed": 1}, status="failed", error=NASTY)
-    asked["never"] = ["optimizer.lr=0.3", "seed=2"]
+    asked["never"] = ["optimizer.lr=0.3", "seed=2", "note='a b'"]
     record(["optimizer.lr", "seed"], asked)
     return sweep_dir
 
@@ -65,7 +65,7 @@ def shown(table: SweepTable) -> str:
 
 
 COMMAND = """python train.py optimizer.lr=0.3 seed=0 'note='"'"'a b'"'"''"""
-FAILED_COMMAND = """python train.py optimizer.lr=0.3 seed=1 'note='"'"'c d'"'"''"""
+FAILED_COMMAND = """python train.py optimizer.lr=0.3 seed=1 'note='"'"'a b'"'"''"""
 
 
 # The files.

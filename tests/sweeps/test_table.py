@@ -45,6 +45,7 @@ def test_a_job_is_a_row_with_all_that_came_out(
     assert row == {
         "job": "seed=7",
         "seed": "7",
+        "others": "model=mlp",
         "status": "finished",
         "optimize": "val/acc",
         "score": 0.5,
@@ -55,6 +56,18 @@ def test_a_job_is_a_row_with_all_that_came_out(
         "seconds": 1.5,
         "command": "python train.py model=mlp seed=7",
     }
+
+
+def test_jobs_that_differ_in_more_than_what_varies_are_not_taken_for_seeds_of_one(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    words = {f"{n}-{seed}": [f"epochs={n}", f"seed={seed}"] for n in (1, 2) for seed in (0, 1)}
+    for name in words:
+        fake_run(name, {"name": name}, score=0.5)
+    record(["seed"], words)
+    table = read(sweep_dir)
+    assert sorted(table.over_seeds()[["others", "n"]].to_numpy().tolist()) == [["epochs=1", 2], ["epochs=2", 2]]
+    assert "others" in table.brief()
 
 
 @pytest.mark.parametrize("optimize", ["val/acc", "val/loss"])

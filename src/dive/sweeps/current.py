@@ -28,9 +28,10 @@ def reported() -> Iterator[None]:
         RunError: the sweep is through, and jobs of it failed.
     """
     global _session
-    opened = None
+    opened, stopped = None, True
     try:
         yield
+        stopped = False
     finally:
         opened, _session = _session, None
         if opened is not None:
@@ -40,7 +41,7 @@ def reported() -> Iterator[None]:
             if opened.begun:
                 table = report.write(opened.sweep.directory)
                 report.show(table, opened.console)
-                if table.open:
+                if stopped or table.open:
                     opened.console.print(f"to go on, say it again: {shlex.join(['python', *sys.argv])}")
-    if opened is not None and opened.begun and (failures := report.failures(table)):
+    if opened is not None and opened.begun and (failures := report.failures(table, opened.asked)):
         raise RunError(failures)

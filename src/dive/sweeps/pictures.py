@@ -94,7 +94,7 @@ def _panel(axes: Axes, values: pd.Series, score: pd.Series) -> None:
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().all():
         x = numbers
-        if (x > 0).all() and x.max() > 30 * x.min():
+        if (x > 0).all() and x.max() >= 10 * x.min():
             axes.set_xscale("log")
     else:
         order = sorted(values.astype(str).unique())

@@ -27,15 +27,24 @@ def check(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """What is wrong with the jobs, a line each; a line that many share is told once, with the first.
 
+    Their objects are built, but for data, which are not loaded, and trainers.
+
     Args:
         configs: name and resolved configuration of each job.
     """
-    from dive.check import check as check_config  # slow to import: this is for a process that has done so
+    import torch  # slow to import, as what follows: this is for a process that has done so
+
+    from dive import build
+    from dive.check import check as check_config
 
     found: dict[str, list[str]] = {}
     for name, config in configs:
         try:
             check_config(config)
+            if "task" not in config:
+                continue
+            with torch.device("meta"):  # where weights have shapes and take up nothing
+                build.task(dict(config), build.data(dict(config)))
         except ConfigError as error:
             for line in str(error).splitlines():
                 found.setdefault(line, []).append(name)

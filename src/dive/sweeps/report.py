@@ -1,5 +1,7 @@
 """The report of a sweep: a table on the terminal, and ``report.csv``, ``report.md`` and ``report.html``."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -70,8 +72,15 @@ def show(table: SweepTable, console: Console) -> None:
     console.print(f"report: {table.directory / 'report.html'}")
 
 
-def failures(table: SweepTable) -> str:
-    """The jobs that failed, why, and the command that repeats the first; empty where all have finished."""
+def failures(table: SweepTable, asked: Collection[str] | None = None) -> str:
+    """Which jobs failed, why, and the command that repeats the first; empty where all have finished.
+
+    Args:
+        table: of the sweep.
+        asked: names of the jobs that count, where not all do: a sweep may hold others, of earlier commands.
+    """
+    if asked is not None:
+        table = replace(table, jobs=table.jobs[table.jobs["job"].isin(asked)])
     if not len(table.failed):
         return f"{table.open} of {len(table.jobs)} jobs have not finished" if table.open else ""
     lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]

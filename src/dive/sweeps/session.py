@@ -25,11 +25,16 @@ class Session:
     Args:
         directory: of the sweep.
         optimize: the metric by which jobs are scored.
+
+    Attributes:
+        begun: whether there is something to report.
+        asked: names of the jobs that this command is about.
     """
 
     def __init__(self, directory: Path, optimize: str) -> None:
         self.console = Console(highlight=False, soft_wrap=True, markup=False)
         self.begun = self.searched = False
+        self.asked: set[str] = set()
         self._resources = ExitStack()
         self.sweep = self._resources.enter_context(Sweep(directory))
         self.progress = self._resources.enter_context(Progress(0, optimize, self.console))
@@ -38,6 +43,7 @@ class Session:
         """Jobs will come one after the other, until there are so many in all."""
         self.searched = True
         self.begun = bool(self.sweep.jobs)
+        self.asked |= self.sweep.jobs.keys()
         self.progress.total = total
         for name in self.sweep.jobs:
             result = recorded_result(self.sweep.directory / name)
@@ -63,6 +69,7 @@ class Session:
         distinct = list({step.job.name: step for step in steps}.values())
         preflight.check([(step.job.name, step.job.config) for step in distinct if step.action != "keep"])
         self.sweep.begin(distinct, varied)
+        self.asked |= {step.job.name for step in distinct}
         self.begun = True
         if self.searched:
             return steps

@@ -14,7 +14,7 @@ from dive.sweeps.record import RECORD, is_running, read_record
 
 SEED = "seed"
 METRICS = ("best", "final")
-COLUMNS = ("status", "optimize", "score", "best epoch", "seconds", "error", "command")
+COLUMNS = ("others", "status", "optimize", "score", "best epoch", "seconds", "error", "command")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class SweepTable:
         directory: of the sweep.
         varied: the keys that vary, as columns of `jobs`.
         optimize: the metric by which jobs are scored; None where none has finished, or each has another.
-        jobs: a row a job: ``job``, the varied keys, ``status``, ``optimize``, ``score``, ``best epoch``, each
-            metric as ``best val/acc`` and ``final val/acc``, ``seconds``, ``error``, ``command``.
+        jobs: a row a job: ``job``, the varied keys, ``others`` that were typed, ``status``, ``optimize``,
+            ``score``, ``best epoch``, each metric as ``best val/acc`` and ``final val/acc``, ``seconds``,
+            ``error``, ``command``.
     """
 
     directory: Path
@@ -56,7 +57,7 @@ class SweepTable:
 
     def over_seeds(self) -> pd.DataFrame:
         """Mean, standard deviation and number of scores of jobs that differ in their seed alone, best first."""
-        keys = [key for key in self.varied if key != SEED]
+        keys = [key for key in [*self.varied, *self._others()] if key != SEED]
         scores = self.finished.assign(score=self.finished["score"].astype(float))
         grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
         table = grouped["score"].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
@@ -70,8 +71,12 @@ class SweepTable:
     def brief(self) -> pd.DataFrame:
         """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
         scored = ["optimize", "score"] if self.jobs["optimize"].nunique() > 1 else ["score"]
-        columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
+        columns = ["job", *self.varied, *self._others(), "status", *scored, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
+
+    def _others(self) -> list[str]:
+        # Jobs of several commands may differ in more than the keys that vary within each.
+        return ["others"] if self.jobs["others"].nunique() > 1 else []
 
     @property
     def lower_is_better(self) -> bool:
@@ -143,6 +148,7 @@ def _row(directory: Path, words: list[str], varied: list[str], result: dict[str,
     return {
         "job": directory.name,
         **{key: value_text(typed.get(key)) for key in varied},
+        "others": " ".join(word for word in words if word.partition("=")[0].lstrip("+~") not in (*varied, SEED)),
         "status": result["status"],
         "optimize": result.get("optimize"),
         "score": result.get("score"),
