@@ -19,7 +19,7 @@ from dive import provenance
 from dive.errors import RunError, UserError
 from dive.files import put
 from dive.log import log_to
-from dive.sweeps.jobs import differences, recorded_config
+from dive.recorded import differences, recorded_config
 
 log = logging.getLogger(__name__)
 

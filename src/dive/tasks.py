@@ -1,5 +1,6 @@
 """The LightningModules: what is trained for, around any of the models (book 3.2, 4.3)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,7 +21,7 @@ def weights_and_biases(params: Iterable[nn.Parameter]) -> tuple[list[nn.Paramete
     return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
-class Task(pl.LightningModule):
+class Task(pl.LightningModule, ABC):
     """A model, its loss and its optimizer. What a step measures is all that subclasses add.
 
     Metrics are means over an epoch's examples, logged once an epoch as ``train/loss``, ``val/loss``, ``test/loss``
@@ -66,13 +67,13 @@ class Task(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    @abstractmethod
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, outputs: Tensor, targets: Tensor) -> None:
         """Raise ValueError where shapes do not go together."""
-        raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the model says: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""

@@ -30,7 +30,7 @@ class DiveLauncher(Launcher):
         over: another launcher, that is to run the jobs.
     """
 
-    def __init__(self, workers: int | None = 1, over: Launcher | None = None) -> None:
+    def __init__(self, workers: int | None, over: Launcher | None) -> None:
         self.workers = workers
         self.over = over
 
@@ -42,7 +42,7 @@ class DiveLauncher(Launcher):
         if self.over:
             self.over.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.compose = Remembered(hydra_context.config_loader.load_sweep_config)
-        hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]
+        hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]  # on this object alone
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch of jobs, those that are finished already excepted.
@@ -136,7 +136,7 @@ def run_here(context: HydraContext, function: TaskFunction, config: DictConfig) 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain: dict[str, Any] = OmegaConf.to_container(settings, resolve=True)  # type: ignore[assignment]
+    plain: dict[str, Any] = OmegaConf.to_container(settings, resolve=True)  # type: ignore[assignment]  # a dict, since a DictConfig goes in
     return plain
 
 
@@ -161,7 +161,7 @@ def _why(failed: JobReturn) -> str:
 
 
 def _job_return(step: "Step", overrides: Sequence[str]) -> JobReturn:
-    from dive.sweeps.jobs import recorded_result
+    from dive.recorded import recorded_result
 
     done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")
     # Not a failure to Hydra: its sweepers would stop there, and leave the others undone.

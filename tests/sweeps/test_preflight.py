@@ -64,7 +64,7 @@ def test_jobs_are_checked_in_another_process(config: dict[str, Any]) -> None:
 
 
 def test_jobs_whose_check_broke_down_are_not_run(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "run", lambda *_, **__: iter([(0, Ended(error="killed by SIGKILL", signal=9))]))
+    monkeypatch.setattr(preflight, "run", lambda *_, **__: iter([(0, Ended(error="killed by SIGKILL"))]))
     with pytest.raises(ConfigError, match="killed by SIGKILL"):
         check([("seed=0", config)])
 

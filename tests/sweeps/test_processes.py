@@ -158,7 +158,7 @@ def test_what_a_task_raises_comes_back_as_text(by_index: dict[int, Ended]) -> No
 
 
 def test_a_task_that_is_killed_costs_itself_alone(by_index: dict[int, Ended]) -> None:
-    assert by_index[0] == Ended(error="killed by SIGKILL (for want of memory?)", signal=9)
+    assert by_index[0] == Ended(error="killed by SIGKILL (for want of memory?)")
     assert by_index[1].error is by_index[4].error is by_index[6].error is None
 
 

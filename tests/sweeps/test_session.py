@@ -47,10 +47,20 @@ def result(directory: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def opened(sweep_dir: Path) -> Iterator[Session]:
-    """A session of the sweep, closed at the end."""
+    """A session of a new sweep, closed at the end."""
     session = Session(sweep_dir, "val/acc")
     yield session
     session.close()
+
+
+@pytest.fixture
+def earlier(fake_run: Callable[..., Path]) -> None:
+    """Jobs of an earlier command, in all the states there are; to be asked for before `opened`."""
+    fake_run("seed=0", {"seed": 0}, score=0.5)
+    fake_run("seed=1", {"seed": 1}, score=0.25, code="abcdef9876\n+ a change")
+    fake_run("seed=2", {"seed": 2}, status="failed", error="no")
+    fake_run("seed=3", {"seed": 3}, status="killed", checkpoint=True)
+    fake_run("seed=4", {"seed": 4}, status="failed", error="no")
 
 
 @pytest.fixture
@@ -78,13 +88,8 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_are_checked_begun_and_told(
-    opened: Session, fake_run: Callable[..., Path], sweep_dir: Path, capsys: pytest.CaptureFixture[str]
+    earlier: None, opened: Session, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake_run("seed=0", {"seed": 0}, score=0.5)
-    fake_run("seed=1", {"seed": 1}, score=0.25, code="abcdef9876\n+ a change")
-    fake_run("seed=2", {"seed": 2}, status="failed", error="no")
-    fake_run("seed=3", {"seed": 3}, status="killed", checkpoint=True)
-    fake_run("seed=4", {"seed": 4}, status="failed", error="no")
     assert not opened.begun
     steps = opened.prepare([*jobs(0, 1, 2, 3, 4, 5), (6, ["seed=05"], {"seed": 5})], ["seed"], "by hand")
     assert opened.begun
@@ -116,14 +121,12 @@ def test_jobs_that_cannot_be_run_are_told_all_at_once_and_nothing_is_changed(
 
 
 def test_what_is_kept_is_not_checked_again(
-    opened: Session, fake_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    earlier: None, opened: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
     monkeypatch.setattr(preflight, "check", lambda configs: checked.extend(name for name, _ in configs))
-    fake_run("seed=0", {"seed": 0}, score=0.5)
-    fake_run("seed=1", {"seed": 1}, status="interrupted", checkpoint=True)
-    opened.prepare([*jobs(0, 1, 2), (3, ["seed=02"], {"seed": 2})], ["seed"], "by hand")
-    assert checked == ["seed=1", "seed=2"]
+    opened.prepare([*jobs(0, 1, 3, 5), (4, ["seed=05"], {"seed": 5})], ["seed"], "by hand")
+    assert checked == ["seed=3", "seed=5"]
 
 
 def test_batches_of_jobs_count_up(opened: Session, unchecked: None) -> None:

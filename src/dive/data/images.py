@@ -1,5 +1,6 @@
 """What the image sets share: ten kinds of clothing, a holdout for validation, resizing."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -41,9 +42,9 @@ class ClothingImages(DataModule):
         self.val_size = val_size
         self.num_inputs = resize[0] * resize[1]
 
+    @abstractmethod
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The training and the test set: images ``(n, 1, 28, 28)`` of bytes and labels ``(n,)`` of int64."""
-        raise NotImplementedError
 
     def load(self) -> Splits:
         """Read the set as floats in ``[0, 1]``, ``(n, 1, height, width)``, and hold out the validation images."""

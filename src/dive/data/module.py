@@ -1,5 +1,6 @@
 """What all data modules share: splits held in memory, loaded once, batched by indexing."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import pytorch_lightning as pl
@@ -20,7 +21,7 @@ class Splits(NamedTuple):
     test: TensorSet | None = None
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule, ABC):
     """Splits in memory. What to load is all that subclasses add.
 
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before anything is loaded: the model is built
@@ -52,9 +53,9 @@ class DataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self._splits: Splits | None = None
 
+    @abstractmethod
     def load(self) -> Splits:
         """Read or draw the set."""
-        raise NotImplementedError
 
     @property
     def splits(self) -> Splits:

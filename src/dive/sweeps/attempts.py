@@ -7,7 +7,8 @@ from pathlib import Path
 from types import FrameType
 
 from dive import slurm
-from dive.sweeps.jobs import recorded_result, set_aside
+from dive.recorded import recorded_result
+from dive.sweeps.jobs import set_aside
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 INTERRUPTED = 128 + signal.SIGTERM

@@ -31,7 +31,7 @@ def curves(table: SweepTable) -> Figure | None:
         return None
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # type: ignore[attr-defined]  # a list of colours has them
     if len(drawn) <= MOST_NAMED:
         for job, points in reversed(drawn):
             axes.plot(points[:, 0], points[:, 1], marker=".", label=plain(job))

@@ -40,13 +40,11 @@ class Ended:
 
     Attributes:
         value: what it returned.
-        error: what it raised, as text; None where it returned.
-        signal: of the system, by which it was killed; None where it was not.
+        error: what it raised, or how it was killed, as text; None where it returned.
     """
 
     value: Any = None
     error: str | None = None
-    signal: int | None = None
 
 
 @dataclass
@@ -68,7 +66,7 @@ class _Running:
         code = self.process.exitcode or 0
         if code < 0:
             hint = " (for want of memory?)" if -code == signal.SIGKILL else ""
-            return Ended(error=f"killed by {signal.Signals(-code).name}{hint}", signal=-code)
+            return Ended(error=f"killed by {signal.Signals(-code).name}{hint}")
         return Ended(error=f"left with exit status {code}")
 
 

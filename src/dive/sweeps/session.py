@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from dive.files import put
+from dive.recorded import Config, recorded_result
 from dive.sweeps import preflight, processes
 from dive.sweeps.hardware import Share
-from dive.sweeps.jobs import Config, recorded_result
 from dive.sweeps.processes import Task
 from dive.sweeps.progress import Progress
 from dive.sweeps.sweep import Step, Sweep

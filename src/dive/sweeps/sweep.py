@@ -13,17 +13,8 @@ from filelock import FileLock, Timeout
 from dive import provenance
 from dive.errors import RunError
 from dive.files import put
-from dive.sweeps.jobs import (
-    Config,
-    Job,
-    by_key,
-    differences,
-    fingerprint,
-    place_aside,
-    recorded_config,
-    recorded_result,
-    set_aside,
-)
+from dive.recorded import Config, differences, fingerprint, recorded_config, recorded_result
+from dive.sweeps.jobs import Job, by_key, place_aside, set_aside
 from dive.sweeps.names import job_name
 from dive.sweeps.record import LOCK, RECORD, read_record
 
@@ -116,7 +107,8 @@ class Sweep:
                 if directory in taken:  # by a job that had another name for the same configuration
                     directory = directory.with_name(f"{directory.name}~{sha256(key.encode()).hexdigest()[:8]}")
                 taken.add(directory)
-            steps[key] = self._step(Job(number, tuple(words), config, directory), code)
+            job = Job(number, tuple(words), config, directory)
+            steps[key] = self._go_on(job, code) if key in self._known else self._start(job)
         return [steps[key] for key in keys]
 
     def begin(self, steps: Iterable[Step], varied: Collection[str]) -> None:
@@ -135,25 +127,24 @@ class Sweep:
         self._varied = list(dict.fromkeys([*self._varied, *varied]))
         put(self.directory / RECORD, json.dumps({"varied": self._varied, "jobs": self.jobs}, indent=1) + "\n")
 
-    def _step(self, job: Job, code: str) -> Step:
+    def _start(self, job: Job) -> Step:
         if not job.directory.exists():
             return Step(job, "start")
-        aside = place_aside(job.directory)
-        config = recorded_config(job.directory)
-        if config is None:
-            return Step(job, "start", aside=aside)
-        if fingerprint(config) != fingerprint(job.config):
-            changed = "; ".join(differences(config, job.config)[:3])
+        aside, why = place_aside(job.directory), ""
+        if (old := recorded_config(job.directory)) is not None:
+            changed = "; ".join(differences(old, job.config)[:3])
             why = f"its configuration changed ({changed}): trained again, the old run is in {aside}"
-            return Step(job, "start", why, aside)
-        old = provenance.recorded_code(job.directory)
-        changed = f"the code changed from {provenance.in_words(old)} to {provenance.in_words(code)}"
-        result = recorded_result(job.directory)
+        return Step(job, "start", why, aside)
+
+    def _go_on(self, job: Job, code: str) -> Step:
+        result, trained = recorded_result(job.directory), provenance.recorded_code(job.directory)
         status = result["status"]
+        changed = trained not in ("", code)
+        told = f"the code changed from {provenance.in_words(trained)} to {provenance.in_words(code)}"
         if status == "finished":
-            return Step(job, "keep", f"{changed}: result kept" if old not in ("", code) else "")
+            return Step(job, "keep", f"{told}: result kept" if changed else "")
         if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
-            why = f"{changed}: resumed all the same" if old not in ("", code) else ""
-            return Step(job, "resume", why, before=result)
+            return Step(job, "resume", f"{told}: resumed all the same" if changed else "", before=result)
+        aside = place_aside(job.directory)
         was = "cut off before its first checkpoint" if status == "running" else f"{status} before"
         return Step(job, "start", f"{was}, tried again; the old run is in {aside.parent}", aside)

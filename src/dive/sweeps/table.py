@@ -9,7 +9,8 @@ import pandas as pd
 
 from dive.direction import direction
 from dive.errors import RunError
-from dive.sweeps.jobs import by_key, flat, recorded_config, recorded_result
+from dive.recorded import flat, recorded_config, recorded_result
+from dive.sweeps.jobs import by_key
 from dive.sweeps.record import RECORD, is_running, read_record
 
 SEED = "seed"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from dive.errors import UserError
-from dive.sweeps.jobs import recorded_result
+from dive.recorded import recorded_result
 from dive.sweeps.session import UNENDED, Session
 from dive.sweeps.sweep import Step
 

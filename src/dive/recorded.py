@@ -1,0 +1,72 @@
+"""What a run's directory says of it: its configuration, its result, and how two configurations differ."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Config = dict[str, Any]
+
+# How a run came about, not what it is: two runs that differ in these alone are the same.
+CIRCUMSTANCES = ("resume", "sweep")
+
+# The same, written in C, ten times as fast: a sweep may have a thousand jobs.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def essence(config: Config) -> Config:
+    """A configuration without the `CIRCUMSTANCES` of its run."""
+    return {key: value for key, value in config.items() if key not in CIRCUMSTANCES}
+
+
+def fingerprint(config: Config) -> str:
+    """A text that is the same for the same runs, and for those only."""
+    return json.dumps(essence(config), sort_keys=True, default=str)
+
+
+def recorded_config(directory: Path) -> Config | None:
+    """What a run's ``config.yaml`` holds; None where there is none that can be read."""
+    try:
+        config = yaml.load((directory / "config.yaml").read_text(), LOADER)
+    except (FileNotFoundError, yaml.YAMLError):
+        return None
+    return config if isinstance(config, dict) else None
+
+
+def recorded_result(directory: Path) -> dict[str, Any]:
+    """What a run's ``result.json`` holds; a run without one has the status ``running``, or was cut off."""
+    try:
+        result = json.loads((directory / "result.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {"status": "running" if (directory / "config.yaml").exists() else "missing"}
+    return result if isinstance(result, dict) else {"status": "missing"}
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """What differs between two configurations, one line a key.
+
+    >>> differences({"optimizer": {"lr": 0.1}, "seed": 0}, {"optimizer": {"lr": 0.3}, "seed": 0})
+    ['optimizer.lr: 0.1 -> 0.3']
+    """
+    before, after = dict(flat(essence(old))), dict(flat(essence(new)))
+    missing = "(none)"
+    return [
+        f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
+        for key in dict.fromkeys([*before, *after])
+        if json.dumps(before.get(key, missing), default=str) != json.dumps(after.get(key, missing), default=str)
+    ]
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested keys joined by dots, with their values.
+
+    >>> dict(flat({"optimizer": {"lr": 0.1}, "w": [2, -3.4]}))
+    {'optimizer.lr': 0.1, 'w': [2, -3.4]}
+    """
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
