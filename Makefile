@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help train test test-sweeps test-slurm lint bench tensorboard lock
+.PHONY: help train test test-sweeps test-faults test-slurm lint bench tensorboard lock
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ test: $(READY) ## run the tests and the examples in the docstrings
 
 test-sweeps: $(READY) ## test whole sweeps: failing, killed, said again, searching
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow --numprocesses 2 $(ARGS)
+
+test-faults: $(READY) ## inject faults: full disks, kills, damaged files, hostile ones (docs/faults.md; parts want root)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 $(ARGS)
 
 test-slurm: $(READY) ## test sweeps on a SLURM of this machine's own (as root, with Debian's slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Tests of whole sweeps take minutes: `make test-sweeps` and `make test-slurm` name their folders."""
+    """Some tests take minutes: `make test-sweeps`, `test-faults` and `test-slurm` name their folders."""
     folder = collection_path.name
-    if collection_path.parent != ROOT / "tests" or folder not in ("slow", "slurm"):
+    if collection_path.parent != ROOT / "tests" or folder not in ("slow", "faults", "slurm"):
         return None
     return None if any(folder in arg for arg in config.args) else True
 
