@@ -1,23 +1,48 @@
 """Files that are put in place as a whole: nobody ever reads half of one."""
 
 import os
+import threading
 from pathlib import Path
 
 
-def put(path: Path, content: str | bytes) -> None:
+def put(path: Path, content: str | bytes | memoryview, durable: bool = False) -> None:
     """Write a file beside its place, then move it there.
 
     Args:
         path: replaced where it exists; its folder must exist.
         content: text (as UTF-8) or bytes.
+        durable: wait until it is on the disk, so that it outlives a crash of the whole machine.
 
     Raises:
         OSError: the disk is full, say; what was at `path` is as it was, and nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    # Its entries, too, may not be on the disk yet: the name would be lost, or still be that of the old file.
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def tidy(folder: Path) -> None:
+    """Remove what `put` left half-written when its process was killed; nobody may be writing there now."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ LIMITS = {
     "batch_size": "{1, inf}",
     "draw_seed": "{0, inf}",
     "dropout": "[0, 1)",
+    "every_n_steps": "{1, inf}",
     "gamma": "(0, inf)",
     "gradient_clip_val": "[0, inf)",
     "lr": "(0, inf)",

@@ -1,6 +1,7 @@
 """Means over an epoch, gathered on the device."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,16 @@ class EpochMeans:
     def total(self, name: str) -> Tensor:
         """The sum so far of one metric, in this process."""
         return torch.stack(self._sums[name]).sum().float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been gathered so far; each metric as one tensor, a value a step."""
+        sums = {name: torch.stack(values) for name, values in self._sums.items()}
+        return {"sums": sums, "num_examples": self.num_examples}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there; adding up gives the same bits, since it is done once, over all steps."""
+        self._sums = {name: list(values.unbind()) for name, values in state["sums"].items()}
+        self.num_examples = state["num_examples"]
 
     def compute(self, reduce: Callable[[Tensor], Tensor] = lambda total: total) -> dict[str, Tensor]:
         """The means so far, and an empty start for the next epoch.

@@ -3,28 +3,36 @@
 import json
 import logging
 import resource
+import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dive import provenance
+from dive.checkpoints import newest_sound
 from dive.errors import RunError, UserError
-from dive.files import put
+from dive.files import put, tidy
 from dive.log import log_to
 from dive.recorded import differences, recorded_config
+from dive.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
 
 # What may differ when a run goes on: all else stands in its checkpoint, and would be told wrong.
 MAY_CHANGE = ("trainer", "callbacks", "logger")
+
+CHECKPOINTS = ("last.ckpt", "best.ckpt")
+LOCK = ".lock"
 
 
 class Run:
@@ -32,7 +40,7 @@ class Run:
 
     On entering, the directory is claimed and the story's beginning written: ``config.yaml``, ``command.txt``,
     ``environment.json``, ``code.diff``, ``train.log``. On leaving without `finish`, the result says failed or
-    interrupted, and why.
+    interrupted, and why. Within, SIGTERM and Ctrl-C are heeded as `dive.signals` tells.
 
     Args:
         directory: new or empty but for Hydra's own files; with `resume`, that of an earlier run.
@@ -42,7 +50,11 @@ class Run:
         quiet: say nothing on the terminal: the run is one of many.
 
     Raises:
-        RunError: (on entering) the directory holds another run, nothing to resume, or another configuration.
+        RunError: (on entering) the directory holds another run, one that still goes, nothing to resume, or another
+            configuration.
+
+    Attributes:
+        checkpoint: where to go on from: the last one, or else the best; None for a new run.
     """
 
     def __init__(
@@ -58,37 +70,51 @@ class Run:
         self.command = command or provenance.command()
         self.resume = resume
         self.quiet = quiet
+        self.checkpoint: Path | None = None
         self._start = time.perf_counter()
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """Where to go on from; None for a new run."""
-        return self.directory / "checkpoints" / "last.ckpt" if self.resume else None
+        self._within = ExitStack()
 
     def __enter__(self) -> Self:
-        if rank_zero_only.rank == 0:
-            self._claim()
-            self._tell()
+        with ExitStack() as entered:
+            damaged = self._find_checkpoint() if self.resume else []
+            if rank_zero_only.rank == 0:
+                self._claim(entered)
+                self._tell()
+            entered.enter_context(Signals(self._last_words))
+            self._within = entered.pop_all()
         log_to(self.directory / "train.log", terminal=not self.quiet)
+        for message in damaged:
+            log.warning("%s; going on from %s", message, self.checkpoint)
         return self
 
-    def _claim(self) -> None:
-        if self.checkpoint and not self.checkpoint.is_file():
-            raise RunError(f"resume={self.directory}: nothing to go on from, {self.checkpoint} does not exist")
-        if self.resume and (changed := self._changed()):
-            raise RunError(
-                f"resume={self.directory}: {'; '.join(changed)}: a run goes on as it began; "
-                f"only {', '.join(MAY_CHANGE)} may change"
-            )
+    def _find_checkpoint(self) -> list[str]:
+        kept = [self.directory / "checkpoints" / name for name in CHECKPOINTS]
+        self.checkpoint, damaged = newest_sound(kept)
+        if self.checkpoint is None:
+            why = "; ".join(damaged) or f"{kept[0]} does not exist"
+            raise RunError(f"resume={self.directory}: nothing to go on from, {why}")
+        return damaged
+
+    def _claim(self, entered: ExitStack) -> None:
         if not self.resume:
             self.directory.mkdir(parents=True, exist_ok=True)
-            try:
-                (self.directory / "config.yaml").touch(exist_ok=False)
-            except FileExistsError:
+        try:
+            entered.enter_context(FileLock(self.directory / LOCK, blocking=False))
+        except Timeout:
+            raise RunError(f"{self.directory}: a run is under way in it") from None
+        if self.resume:
+            if changed := self._changed():
                 raise RunError(
-                    f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
-                    f"resume={self.directory}"
-                ) from None
+                    f"resume={self.directory}: {'; '.join(changed)}: a run goes on as it began; "
+                    f"only {', '.join(MAY_CHANGE)} may change"
+                )
+            tidy(self.directory)
+            tidy(self.directory / "checkpoints")
+        elif (self.directory / "config.yaml").exists():
+            raise RunError(
+                f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
+                f"resume={self.directory}"
+            )
 
     def _changed(self) -> list[str]:
         recorded = recorded_config(self.directory) or {}
@@ -119,24 +145,25 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            return
-        exit_code = None
-        if isinstance(error, SIGTERMException) or (isinstance(error, SystemExit) and error.code == 143):
-            exit_code = 143
-        elif isinstance(error, KeyboardInterrupt):
-            exit_code = 130
-        elif isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
-            exit_code = 130  # Lightning turns Ctrl-C into SystemExit(1)
-        if exit_code is None:
+        with self._within:
+            if error is None:
+                return
+            if isinstance(error, SIGTERMException | KeyboardInterrupt):  # where `Signals` leaves them to others
+                error = Interrupted(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+            if isinstance(error, Interrupted):
+                self._last_words(error.exit_code)
+                if (self.directory / "checkpoints" / CHECKPOINTS[0]).is_file():
+                    log.info("interrupted; to go on: python train.py resume=%s", self.directory)
+                raise SystemExit(error.exit_code) from error
             log.debug("the run failed", exc_info=error)
             why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self._write_result({"status": "failed", "error": why})
-            return
+            try:
+                self._write_result({"status": "failed", "error": why})
+            except OSError as unwritten:  # a full disk, say: what went wrong first is passed on
+                log.error("%s: no result: %s", self.directory, unwritten.strerror)
+
+    def _last_words(self, exit_code: int) -> None:
         self._write_result({"status": "interrupted", "error": f"exit code {exit_code}"})
-        if (self.directory / "checkpoints" / "last.ckpt").is_file():
-            log.info("interrupted; to go on: python train.py resume=%s", self.directory)
-        raise SystemExit(exit_code) from error
 
 
 def peak_memory_mb() -> dict[str, float]:

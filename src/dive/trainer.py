@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from dive.checkpoints import CheckpointFiles
 from dive.hooks import drop_empty_hooks
 
 DEVICES = {
@@ -16,7 +17,7 @@ DEVICES = {
 
 
 class Trainer(pl.Trainer):
-    """A Trainer that compiles the model where asked, and leaves the order of batches to the data module.
+    """A Trainer that compiles the model where asked, and leaves batches and checkpoints to this package.
 
     Args:
         compile: run the model through `torch.compile`; a mapping holds that function's own arguments, such as
@@ -32,7 +33,7 @@ class Trainer(pl.Trainer):
         if accelerator in DEVICES and not any(kind.is_available() for kind in DEVICES[accelerator]):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         # BatchOrder divides batches among processes itself.
-        super().__init__(**settings, use_distributed_sampler=False)
+        super().__init__(**settings, plugins=[CheckpointFiles()], use_distributed_sampler=False)
         self.compile = compile
         environment = self._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):

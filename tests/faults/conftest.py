@@ -26,7 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def outcome(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def outcome(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[[str], None]:
     """Say what came of the fault; without numbers that differ from run to run."""
     marker = request.node.get_closest_marker("fault")
 
@@ -40,7 +42,9 @@ def outcome(request: pytest.FixtureRequest, record_property: Callable[[str, obje
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Gather what tests have said, from all processes."""
     if report.when == "call" and report.passed:
-        _rows.update({report.nodeid: value for name, value in report.user_properties if name == "fault"})
+        for i, (name, value) in enumerate(report.user_properties):
+            if name == "fault":
+                _rows[f"{report.nodeid} {i}"] = value
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

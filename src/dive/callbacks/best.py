@@ -1,41 +1,50 @@
-"""Keep the best epoch and the last, and stop when there are no better ones."""
+"""Keep the best epoch, and stop when there are no better ones."""
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning import callbacks
 
 from dive.direction import direction
 
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
-class Checkpoint(callbacks.ModelCheckpoint):
-    """Keep one epoch as ``checkpoints/FILENAME.ckpt`` in the run's directory: the best so far, or the last.
 
-    The last is a callback of its own, since Lightning's `save_last` leaves out epochs that are not the best. It
-    comes after the best, so that it holds the best one's state.
+class Best(callbacks.ModelCheckpoint):
+    """Keep the best epoch so far as ``checkpoints/best.ckpt`` in the run's directory.
 
     Args:
-        filename: of the checkpoint, without the ending.
-        monitor: the metric that names the best epoch; its name tells whether it should fall or rise. None keeps
-            the last.
+        monitor: the metric that names the best epoch; its name tells whether it should fall or rise.
     """
 
-    def __init__(self, filename: str, monitor: str | None = None) -> None:
+    on_train_batch_end = None  # it saves at the end of epochs only: no need to look after each batch
+
+    def __init__(self, monitor: str) -> None:
         super().__init__(
-            filename=filename,
+            filename="best",
             monitor=monitor,
-            mode=direction(monitor) if monitor else "min",
+            mode=direction(monitor),
             enable_version_counter=False,
             # At the end of the training epoch all its metrics are known, and the NaN guard has spoken.
             save_on_train_epoch_end=True,
         )
 
-    on_train_batch_end = None  # it saves at the end of epochs only: no need to look after each batch
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Point into the run's directory."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on, also where the run's directory has been moved since."""
+
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
+
+        paths = {name: here(state_dict[name]) for name in PATHS}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": kept})
+        self.current_score = state_dict["current_score"]
 
 
 class EarlyStopping(callbacks.EarlyStopping):
@@ -55,3 +64,7 @@ class EarlyStopping(callbacks.EarlyStopping):
             min_delta=min_delta,
             check_on_train_epoch_end=True,
         )
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stay with it, where training that goes on had been stopped before."""
+        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0

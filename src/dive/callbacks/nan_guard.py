@@ -1,5 +1,7 @@
 """Stop at the first number that is none."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 import torch
 
@@ -7,9 +9,10 @@ from dive.errors import RunError
 
 
 class NanGuard(pl.Callback):
-    """Fail a run whose weights or validation metrics are NaN or infinite, before that epoch is saved.
+    """Fail a run whose weights or metrics are NaN or infinite, before they are saved.
 
-    It looks once an epoch: to look at each step would make the program wait for the device.
+    It looks once an epoch, and whenever a checkpoint is made: to look at each step would make the program wait for
+    the device.
     """
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -26,8 +29,17 @@ class NanGuard(pl.Callback):
             raise RunError(
                 f"train/loss is not finite in epoch {trainer.current_epoch + 1}; a lower optimizer.lr may help"
             )
+        self._look_at_weights(trainer, pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Look at what is to be saved."""
+        self._look_at_weights(trainer, pl_module)
+
+    def _look_at_weights(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         for name, param in pl_module.named_parameters():
             if not torch.isfinite(param).all():
                 raise RunError(
-                    f"{name} is not finite after epoch {trainer.current_epoch + 1}; a lower optimizer.lr may help"
+                    f"{name} is not finite in epoch {trainer.current_epoch + 1}; a lower optimizer.lr may help"
                 )

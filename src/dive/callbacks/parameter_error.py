@@ -14,7 +14,7 @@ class ParameterError(pl.Callback):
     ``error/b_closed_form``.
     """
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare and log."""
         data, model = trainer.datamodule, pl_module.model
         if not isinstance(data, SyntheticRegression) or not hasattr(model, "coefficients"):

@@ -10,19 +10,20 @@ class Throughput(pl.Callback):
     """Log the examples trained on per second, ``train/samples_per_second``, validation not counted.
 
     Attributes:
-        seconds: spent in training steps, over all epochs of this process.
+        seconds: spent in training steps, over all epochs.
         samples: trained on in that time.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.samples = 0
-        self._before_this_epoch = 0.0
+        self._epoch: tuple[float, int] | None = None
         self._since: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._before_this_epoch = self.seconds
+        """Start the clock. An epoch may have begun in an earlier process: what that one did is counted already."""
+        self._seen = pl_module.means["train"]
+        self._epoch = (self.seconds, self._seen.num_examples)
         self._start(pl_module)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -36,10 +37,24 @@ class Throughput(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock and log."""
         self._stop(pl_module)
-        samples = pl_module.means["train"].num_examples * trainer.world_size
+        assert self._epoch is not None
+        samples, seconds = self._new_samples() * trainer.world_size, self.seconds - self._epoch[0]
         self.samples += samples
-        speed = samples / (self.seconds - self._before_this_epoch)
-        pl_module.log("train/samples_per_second", speed, sync_dist=True)
+        self._epoch = None
+        if samples:  # there are none where all steps of the epoch were taken before an interruption
+            pl_module.log("train/samples_per_second", samples / seconds, sync_dist=True)
+
+    def state_dict(self) -> dict[str, float]:
+        """What has been counted, for a run that goes on."""
+        running = time.perf_counter() - self._since if self._since is not None else 0.0
+        return {"seconds": self.seconds + running, "samples": self.samples + self._new_samples()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Count on from there."""
+        self.seconds, self.samples = state_dict["seconds"], int(state_dict["samples"])
+
+    def _new_samples(self) -> int:
+        return self._seen.num_examples - self._epoch[1] if self._epoch is not None else 0
 
     def _start(self, pl_module: pl.LightningModule) -> None:
         synchronize(pl_module.device)

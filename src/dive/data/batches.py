@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dive.data.streams import stream
 
@@ -62,6 +63,10 @@ class BatchOrder(Sampler[Tensor | slice]):
         world_size: number of processes.
         device: where the examples lie.
 
+    Attributes:
+        epoch: whose order the next iteration follows.
+        start: batches that the next iteration leaves out, since they were seen before an interruption.
+
     Raises:
         ValueError: a batch, or the set, has fewer examples than there are processes.
     """
@@ -91,6 +96,7 @@ class BatchOrder(Sampler[Tensor | slice]):
         self.world_size = world_size
         self.device = device
         self.epoch = 0
+        self.start = 0
 
     @property
     def sampler(self) -> "BatchOrder":
@@ -106,31 +112,71 @@ class BatchOrder(Sampler[Tensor | slice]):
         return -(-(self.num_examples - unseen) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        return self._training_batches() if self.training else self._slices()
+        return self._training_batches(self.start) if self.training else self._slices()
 
     def _slices(self) -> Iterator[slice]:
         for start in range(self.rank, self.num_examples, self.batch_size):
             stop = min(start - self.rank + self.batch_size, self.num_examples)
             yield slice(start, stop, self.world_size)
 
-    def _training_batches(self) -> Iterator[Tensor]:
+    def _training_batches(self, start: int) -> Iterator[Tensor]:
         order = torch.arange(self.num_examples)
         if self.shuffle:
             order = torch.randperm(self.num_examples, generator=stream("order", self.seed, self.epoch))
-        for batch in order.to(self.device).split(self.batch_size):
+        for batch in order.to(self.device).split(self.batch_size)[start:]:
             if self.world_size > 1:
                 filled = len(batch) + -len(batch) % self.world_size
                 batch = batch[torch.arange(self.rank, filled, self.world_size, device=self.device) % len(batch)]
             yield batch
 
 
-def loader(examples: TensorSet, order: BatchOrder, num_workers: int = 0) -> DataLoader[Batch]:
-    """A normal DataLoader that passes whole batches through."""
-    return DataLoader(
+class Loader(DataLoader[Batch]):
+    """A DataLoader that passes whole batches through, and can go on in the middle of an epoch.
+
+    Its state is kept in checkpoints by Lightning, which asks for no batch before the one before is trained on. The
+    seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers.
+    """
+
+    def __iter__(self) -> _BaseDataLoaderIter:
+        order = self._order()
+        self.generator = stream("workers", order.seed, order.epoch)
+        self._begun = (order.epoch, order.start)
+        self._handing_out = super().__iter__()
+        order.start = 0
+        return self._handing_out
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches have been handed out."""
+        epoch, start = self._begun
+        return {"epoch": epoch, "position": start + self._handing_out._num_yielded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there in the next iteration."""
+        self._order().epoch = state["epoch"]
+        self._order().start = state["position"]
+
+    def _order(self) -> BatchOrder:
+        assert isinstance(self.batch_sampler, BatchOrder)
+        return self.batch_sampler
+
+
+def loader(
+    examples: TensorSet, order: BatchOrder, num_workers: int = 0, worker_start: str | None = None
+) -> DataLoader[Batch]:
+    """What hands out the batches of a set.
+
+    Args:
+        examples: the set.
+        order: of its batches.
+        num_workers: processes that make batches.
+        worker_start: how these are started, as `multiprocessing` calls it; None is the system's way.
+    """
+    return Loader(
         examples,
         batch_sampler=order,  # type: ignore[arg-type]  # torch types indices as lists; a tensor or a slice is one
         collate_fn=as_it_is,  # type: ignore[arg-type]  # torch types it for lists of examples
         num_workers=num_workers,
+        multiprocessing_context=worker_start if num_workers > 0 else None,
         persistent_workers=num_workers > 0,
     )
 

@@ -1,7 +1,7 @@
 """What all data modules share: splits held in memory, loaded once, batched by indexing."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -33,6 +33,7 @@ class DataModule(pl.LightningDataModule, ABC):
         seed: of the order of the training examples, and of whatever `load` draws.
         shuffle: show the training examples in a new order each epoch.
         num_workers: processes that make batches; 0 is fastest for sets in memory.
+        worker_start: how these are started; None is the system's way.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -43,7 +44,14 @@ class DataModule(pl.LightningDataModule, ABC):
     num_outputs: int
     targets: str
 
-    def __init__(self, batch_size: int, seed: int = 0, shuffle: bool = True, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+        worker_start: Literal["fork", "forkserver", "spawn"] | None = None,
+    ) -> None:
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
@@ -51,6 +59,7 @@ class DataModule(pl.LightningDataModule, ABC):
         self.seed = seed
         self.shuffle = shuffle
         self.num_workers = num_workers
+        self.worker_start = worker_start
         self._splits: Splits | None = None
 
     @abstractmethod
@@ -88,7 +97,7 @@ class DataModule(pl.LightningDataModule, ABC):
             world_size=self.trainer.world_size if self.trainer else 1,
             device=examples.inputs.device,
         )
-        return loader(examples, order, self.num_workers)
+        return loader(examples, order, self.num_workers, self.worker_start)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches of the training split, in the order of the trainer's epoch."""

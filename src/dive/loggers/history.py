@@ -39,6 +39,11 @@ class History(MetricsLogger):
         self.rows.setdefault(step or 0, {}).update({k: float(str(np.float32(v))) for k, v in metrics.items()})
 
     @rank_zero_only
+    def go_on_from(self, step: int) -> None:
+        """Forget what was logged after a checkpoint: it is going to be logged again."""
+        self.rows = {logged: row for logged, row in self.rows.items() if logged < step}
+
+    @rank_zero_only
     def save(self) -> None:
         """Write the table, replacing the one before as a whole."""
         columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))

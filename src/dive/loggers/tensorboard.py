@@ -3,6 +3,7 @@
 import os
 
 from pytorch_lightning import loggers
+from pytorch_lightning.utilities import rank_zero_only
 
 
 class TensorBoard(loggers.TensorBoardLogger):
@@ -14,6 +15,14 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__(save_dir=save_dir, name="tensorboard", version="")
+
+    @rank_zero_only
+    def go_on_from(self, step: int) -> None:
+        """Have TensorBoard leave out what was logged after a checkpoint: it is going to be logged again."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow, and seldom needed
+
+        restarted = Event(session_log=SessionLog(status=SessionLog.START))
+        self.experiment._get_file_writer().add_event(restarted, step)
 
     def save(self) -> None:
         """Flush; the run's own config.yaml is the record of hyperparameters."""

@@ -1,0 +1,139 @@
+"""Checkpoints: written whole or not at all, and read as data, never as code."""
+
+import io
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from dive.errors import RunError
+from dive.files import put
+
+Checkpoint = dict[str, Any]
+
+# What torch.load takes with weights_only=True, as far as checkpoints of ours need it.
+PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
+
+# Hyperparameters by which Lightning's `load_from_checkpoint` is told what to import and call.
+CALLS = ("_instantiator", "_class_path")
+
+
+class DamagedError(RunError):
+    """A checkpoint is not what was once written."""
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Lightning's reading and writing of checkpoints, by `save` and `load`."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint with `save`; there are no storage options."""
+        save(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
+    ) -> Checkpoint:
+        """Read one with `load`, whatever `weights_only` says."""
+        return load(Path(path), map_location)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint beside its place, have it on the disk, then move it there.
+
+    Args:
+        checkpoint: plain containers and tensors. It is held in memory a second time meanwhile.
+        path: its folder is made.
+
+    Raises:
+        RunError: it holds something else, or it cannot be written; what was at `path` is as it was.
+    """
+    if (strange := next(_not_plain(checkpoint, ""), None)) is not None:
+        raise RunError(f"{path}: not saved, a checkpoint holds plain containers and tensors, and {strange}")
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        put(path, content.getbuffer(), durable=True)
+    except OSError as error:
+        before = "; the one before is as it was" if path.is_file() else ""
+        raise RunError(f"{path}: cannot be saved: {error.strerror}{before}") from error
+
+
+def _not_plain(value: Any, key: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
+        for name, item in value.items():
+            yield from _not_plain(name, f"a key of {key}")
+            yield from _not_plain(item, f"{key}.{name}" if key else str(name))
+    elif type(value) in (list, tuple, set):
+        for i, item in enumerate(value):
+            yield from _not_plain(item, f"{key}[{i}]")
+    elif not isinstance(value, PLAIN) or type(value).__module__.partition(".")[0] not in ("builtins", "torch"):
+        yield f"{key} is a {type(value).__module__}.{type(value).__qualname__}"
+
+
+def load(path: Path, map_location: Any = None) -> Checkpoint:
+    """Read a checkpoint, checked, as tensors and plain containers.
+
+    Args:
+        path: of the file.
+        map_location: where tensors go, as `torch.load` takes it; None is the processor.
+
+    Raises:
+        DamagedError: it was cut off, or bytes of it have changed.
+        RunError: it cannot be read, or holds more than tensors and plain containers.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        # torch itself does not look at the checksums that it writes.
+        with zipfile.ZipFile(io.BytesIO(content)) as records:
+            broken = records.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
+        raise DamagedError(f"{path} is damaged: {error}") from error
+    if broken is not None:
+        raise DamagedError(f"{path} is damaged: the checksum of {broken} is wrong")
+    try:
+        checkpoint = torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0] or "no checkpoint"
+        raise RunError(f"{path} is refused: it holds more than tensors and plain containers ({reason})") from error
+    except RuntimeError as error:
+        raise DamagedError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise RunError(f"{path} is refused: it is no checkpoint of a run")
+    if (call := next(_calls(checkpoint), None)) is not None:
+        raise RunError(f"{path} is refused: it names code to be called ({call})")
+    return checkpoint
+
+
+def _calls(checkpoint: Any) -> Iterator[str]:
+    if isinstance(checkpoint, Mapping):
+        yield from (name for name in CALLS if name in checkpoint)
+        for value in checkpoint.values():
+            yield from _calls(value)
+
+
+def newest_sound(paths: Sequence[Path]) -> tuple[Path | None, list[str]]:
+    """The first of some checkpoints that can be gone on from, and what is wrong with those before it.
+
+    Args:
+        paths: newest first; those that do not exist are passed over.
+
+    Raises:
+        RunError: one of them is not damaged but was made to be refused: then none is to be trusted.
+    """
+    damaged: list[str] = []
+    for path in filter(Path.is_file, paths):
+        try:
+            load(path)
+        except DamagedError as error:
+            damaged.append(str(error))
+        else:
+            return path, damaged
+    return None, damaged

@@ -1,0 +1,41 @@
+"""The states of all random-number generators, as plain containers and tensors."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+State = dict[str, Any]
+
+
+def random_state() -> State:
+    """Where Python, NumPy, torch and every CUDA device stand in their random numbers.
+
+    >>> state = random_state()
+    >>> first = random.random(), np.random.rand(), torch.rand(1)
+    >>> set_random_state(state)
+    >>> first == (random.random(), np.random.rand(), torch.rand(1))
+    True
+    """
+    _, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": [np.asarray(keys).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def set_random_state(state: State) -> None:
+    """Go on from a state that `random_state` told.
+
+    Devices that there are no more, and those that came later, are left alone.
+    """
+    version, numbers, gauss_next = state["python"]
+    random.setstate((version, tuple(numbers), gauss_next))
+    keys, *rest = state["numpy"]
+    np.random.set_state(("MT19937", np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    for device, told in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(told.cpu(), device)

@@ -1,0 +1,95 @@
+"""SIGTERM and Ctrl-C: a run saves where it stands, says that it was interrupted, and leaves in bounded time."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+GRACE_S = 8.0  # to come to the end of a step and save; less than `dive.sweeps.processes` waits for a job
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+# SLURM's warning that time is up, where somebody listens for it (`dive.sweeps.attempts`), is the same as SIGTERM.
+WARNING = signal.SIGUSR1
+
+
+class Interrupted(BaseException):
+    """A signal asked to leave.
+
+    Attributes:
+        exit_code: what a shell expects of a program that was ended by the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + (signal.SIGTERM if number == WARNING else number)
+
+
+_at_next_step: Callable[[Interrupted], None] | None = None
+
+
+def defer(ask: Callable[[Interrupted], None] | None) -> None:
+    """Have training asked to save and leave, when a signal comes; else a signal raises `Interrupted` at once.
+
+    Args:
+        ask: is given what to raise, once a step is through and saved; None when there is nothing to save any more.
+    """
+    global _at_next_step
+    _at_next_step = ask
+
+
+class Signals:
+    """Heeds `SIGNALS` while it is entered; elsewhere than in the main thread, it does nothing.
+
+    Args:
+        last_words: said with the exit code before the process is gone without unwinding: when `GRACE_S` are over,
+            or after a second Ctrl-C.
+
+    Attributes:
+        received: the signal that came, if one did.
+    """
+
+    def __init__(self, last_words: Callable[[int], None]) -> None:
+        self.received: int | None = None
+        self._last_words = last_words
+        self._before: dict[int, Any] = {}
+        self._deadline: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            heard = [*SIGNALS, *([WARNING] if callable(signal.getsignal(WARNING)) else [])]
+            self._before = {number: signal.signal(number, self._receive) for number in heard}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        defer(None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            if number == signal.SIGINT:
+                self._leave(number)
+            return  # clusters say SIGTERM several times
+        self.received = number
+        self._deadline = threading.Timer(GRACE_S, self._leave, (number,))
+        self._deadline.daemon = True
+        self._deadline.start()
+        if _at_next_step is None:
+            raise Interrupted(number)
+        _at_next_step(Interrupted(number))
+
+    def _leave(self, number: int) -> None:
+        try:
+            self._last_words(Interrupted(number).exit_code)
+        finally:
+            for child in multiprocessing.active_children():
+                child.kill()
+            os._exit(Interrupted(number).exit_code)
