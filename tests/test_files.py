@@ -18,13 +18,12 @@ def test_a_file_is_written_with_its_text_and_nothing_beside_it(tmp_path: Path) -
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "file.txt", "old")
 
-    def write_half(path: Path, content: bytes) -> None:
-        path.write_text(content.decode()[: len(content) // 2])
+    def fails(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", write_half)
+    monkeypatch.setattr("dive.files.os.fsync", fails)
     with pytest.raises(OSError, match="No space left"):
-        put(tmp_path / "file.txt", "new and longer")
+        put(tmp_path / "file.txt", "new and longer", durable=True)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "old"}
 
 

@@ -14,7 +14,7 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from dive import provenance
+from dive import checkpoints, provenance
 from dive import run as module
 from dive.errors import RunError
 from dive.log import SOURCES
@@ -26,7 +26,8 @@ CONFIG = {
     "resume": None,
     "name": "ä",
 }
-BEGINNING = {"config.yaml", "command.txt", "environment.json", "code.diff", "train.log"}
+CHECKPOINT = {"state_dict": {}, "epoch": 3}
+BEGINNING = {".lock", "config.yaml", "command.txt", "environment.json", "code.diff", "train.log"}
 
 
 @pytest.fixture(autouse=True)
@@ -65,8 +66,7 @@ def files(directory: Path) -> dict[str, bytes]:
 def resumable(directory: Path) -> Path:
     """A finished run with a checkpoint."""
     with Run(directory, CONFIG) as run:
-        (directory / "checkpoints").mkdir()
-        (directory / "checkpoints" / "last.ckpt").write_bytes(b"weights")
+        checkpoints.save(CHECKPOINT, directory / "checkpoints" / "last.ckpt")
         run.finish({"score": 0.5})
     return directory
 
@@ -99,7 +99,7 @@ def test_a_second_run_in_the_same_directory_is_refused_and_changes_nothing(direc
 
 
 def test_a_directory_whose_run_still_goes_is_refused(directory: Path) -> None:
-    with Run(directory, CONFIG), pytest.raises(RunError, match="already holds a run"), Run(directory, CONFIG):
+    with Run(directory, CONFIG), pytest.raises(RunError, match="a run is under way in it"), Run(directory, CONFIG):
         pytest.fail("it must not run")
 
 
@@ -243,8 +243,10 @@ def test_a_result_that_json_cannot_hold_is_an_error_and_no_file(value: float, di
 
 
 def test_only_a_resumed_run_has_a_checkpoint_to_go_on_from(directory: Path) -> None:
-    assert Run(directory, CONFIG).checkpoint is None
-    assert Run(directory, CONFIG, resume=True).checkpoint == directory / "checkpoints" / "last.ckpt"
+    with Run(resumable(directory), CONFIG, resume=True) as resumed:
+        assert resumed.checkpoint == directory / "checkpoints" / "last.ckpt"
+    with Run(directory.with_name("new"), CONFIG) as new:
+        assert new.checkpoint is None
 
 
 def test_a_resumed_run_stays_in_its_directory_and_adds_its_command(directory: Path) -> None:
@@ -252,7 +254,7 @@ def test_a_resumed_run_stays_in_its_directory_and_adds_its_command(directory: Pa
     with Run(directory, CONFIG | {"trainer": {"max_epochs": 5}}, resume=True) as run:
         assert not (directory / "result.json").exists(), "the earlier result does not hold any more"
         assert run.checkpoint is not None
-        assert run.checkpoint.read_bytes() == b"weights"
+        assert checkpoints.load(run.checkpoint) == CHECKPOINT
         assert len((directory / "command.txt").read_text().splitlines()) == 2
         assert yaml.safe_load((directory / "config.yaml").read_text())["trainer"] == {"max_epochs": 5}
         run.finish({"score": 0.75})
@@ -274,8 +276,7 @@ def test_a_run_does_not_go_on_under_another_configuration(directory: Path) -> No
 def test_the_log_of_a_resumed_run_goes_on(directory: Path) -> None:
     with Run(directory, CONFIG):
         logging.getLogger("dive").info("first")
-        (directory / "checkpoints").mkdir()
-        (directory / "checkpoints" / "last.ckpt").touch()
+        checkpoints.save(CHECKPOINT, directory / "checkpoints" / "last.ckpt")
     with Run(directory, CONFIG, resume=True):
         logging.getLogger("dive").info("second")
     assert [line.split()[-1] for line in (directory / "train.log").read_text().splitlines()] == ["first", "second"]
@@ -332,3 +333,67 @@ def test_peak_memory_names_the_processor_and_each_gpu(monkeypatch: pytest.Monkey
     peak = peak_memory_mb()
     assert peak.keys() == {"cpu", "cuda:0", "cuda:1"}
     assert (peak["cuda:0"], peak["cuda:1"]) == (1.0, 2.0)
+
+
+# What else may be there.
+
+
+def test_two_cannot_go_on_with_the_same_run_at_once(directory: Path) -> None:
+    with Run(resumable(directory), CONFIG, resume=True):
+        before = files(directory)
+        with pytest.raises(RunError) as caught, Run(directory, CONFIG, resume=True):
+            pytest.fail("it must not run")
+        assert str(caught.value) == f"{directory}: a run is under way in it"
+        assert files(directory) == before
+    with Run(directory, CONFIG, resume=True):
+        pass
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_and_said_so(directory: Path) -> None:
+    folder = resumable(directory) / "checkpoints"
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    checkpoints.save(CHECKPOINT, best)
+    last.write_bytes(last.read_bytes()[:100])
+    with Run(directory, CONFIG, resume=True) as run:
+        assert run.checkpoint == best
+    told = (directory / "train.log").read_text()
+    assert f"WARNING dive.run: {last} is damaged" in told
+    assert f"; going on from {best}" in told
+
+
+def test_where_all_checkpoints_are_damaged_nothing_starts_anew(directory: Path) -> None:
+    last = resumable(directory) / "checkpoints" / "last.ckpt"
+    last.write_bytes(b"")
+    before = files(directory)
+    with pytest.raises(RunError) as caught, Run(directory, CONFIG, resume=True):
+        pytest.fail("it must not run")
+    assert str(caught.value).startswith(f"resume={directory}: nothing to go on from, {last} is damaged: ")
+    assert files(directory) == before
+
+
+def test_a_checkpoint_that_is_refused_is_not_passed_over(directory: Path) -> None:
+    folder = resumable(directory) / "checkpoints"
+    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    checkpoints.save(CHECKPOINT, best)
+    checkpoints.save({**CHECKPOINT, "hyper_parameters": {"_instantiator": "os.system"}}, last)
+    with pytest.raises(RunError, match="names code to be called"), Run(directory, CONFIG, resume=True):
+        pytest.fail("it must not run")
+
+
+def test_what_a_killed_process_left_half_written_is_gone_when_the_run_goes_on(directory: Path) -> None:
+    for folder in (resumable(directory), directory / "checkpoints"):
+        (folder / ".last.ckpt.123-456.part").touch()
+    with Run(directory, CONFIG, resume=True):
+        assert not list(directory.rglob("*.part"))
+
+
+def test_a_result_that_cannot_be_written_does_not_hide_what_went_wrong(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ValueError, match="boom"), Run(directory, CONFIG):
+        monkeypatch.setattr(module, "put", full)
+        raise ValueError("boom")
+    assert "no result: No space left on device" in (directory / "train.log").read_text()

@@ -14,7 +14,17 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from dive.callbacks import Checkpoint, EarlyStopping, LearningRate, NanGuard, ParameterError, Progress, Throughput
+from dive.callbacks import (
+    Best,
+    EarlyStopping,
+    ExactResume,
+    Last,
+    LearningRate,
+    NanGuard,
+    ParameterError,
+    Progress,
+    Throughput,
+)
 from dive.callbacks.parameter_error import largest_error
 from dive.data import SyntheticRegression
 from dive.errors import RunError
@@ -58,7 +68,7 @@ def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: 
         max_epochs=epochs,
         callbacks=list(callbacks),
         default_root_dir=folder,
-        enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, Best) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -66,9 +76,9 @@ def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: 
     )
 
 
-def best_and_last(metric: str) -> list[Checkpoint]:
+def best_and_last(metric: str) -> list[pl.Callback]:
     """Both checkpoints, in the order of conf/callbacks/default.yaml."""
-    return [Checkpoint("best", metric), Checkpoint("last")]
+    return [Best(metric), Last(), ExactResume()]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -89,7 +99,7 @@ SCRIPT = [0.2, 0.5, 0.1, 0.3]  # the lowest in the third epoch, the highest in t
 
 @pytest.mark.parametrize(("metric", "best"), [("val/loss", 2), ("val/acc", 1)])
 def test_the_best_epoch_is_kept(tmp_path: Path, metric: str, best: int) -> None:
-    checkpoint = Checkpoint("best", metric)
+    checkpoint = Best(metric)
     trainer(tmp_path, checkpoint, epochs=4).fit(Scripted(metric, SCRIPT), data())
     assert Path(checkpoint.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
     kept = load(tmp_path / "checkpoints" / "best.ckpt")
@@ -160,7 +170,7 @@ def test_checkpoints_are_plain_data_with_the_weights_of_the_run(
 
 def test_a_metric_of_unknown_direction_cannot_name_the_best_epoch() -> None:
     with pytest.raises(ValueError, match="'val/luck'"):
-        Checkpoint("best", "val/luck")
+        Best("val/luck")
     with pytest.raises(ValueError, match="'val/luck'"):
         EarlyStopping("val/luck", patience=1)
 
@@ -230,7 +240,7 @@ class SpoilBias(pl.Callback):
 
 
 def test_a_weight_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"model\.net\.bias is not finite after epoch 1"):
+    with pytest.raises(RunError, match=r"model\.net\.bias is not finite in epoch 1"):
         trainer(tmp_path, SpoilBias(), NanGuard(), limit_val_batches=0).fit(regression(), data())
 
 

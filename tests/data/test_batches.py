@@ -13,7 +13,8 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor, nn
 
 from dive.data import SyntheticRegression
-from dive.data.batches import BatchOrder, TensorSet, loader
+from dive.data.batches import BatchOrder, TensorSet
+from dive.data.loader import loader
 from dive.models import LinearRegression
 from dive.tasks import Regression
 from dive.trainer import Trainer

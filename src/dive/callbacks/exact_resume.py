@@ -25,7 +25,8 @@ class ExactResume(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Complete a checkpoint."""
-        put_in_order(checkpoint["loops"]["fit_loop"], trainer.global_step, trainer.validating)
+        loops = checkpoint["loops"]["fit_loop"]
+        checkpoint["epoch"] = put_in_order(loops, trainer.global_step, trainer.validating)
         checkpoint["random"] = random_state()
         checkpoint["means"] = pl_module.means["train"].state_dict()
 
@@ -53,13 +54,16 @@ class ExactResume(pl.Callback):
         self._state = {}
 
 
-def put_in_order(loops: Loops, steps: int, validating: bool) -> None:
+def put_in_order(loops: Loops, steps: int, validating: bool) -> int:
     """Say which epochs and batches are done, and that another epoch is about to start, or to go on.
 
     Args:
         loops: state of Lightning's fit loop, changed in place.
         steps: that the optimizer has taken.
         validating: between two batches, or after the last one, the model is being validated.
+
+    Returns:
+        The epoch that training is in, or else the last one that is done.
     """
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     in_epoch = epochs["total"]["started"] > epochs["total"]["processed"]
@@ -77,3 +81,4 @@ def put_in_order(loops: Loops, steps: int, validating: bool) -> None:
     for loader in loops["state_dict"].get("combined_loader", []):
         if not in_epoch and loader.keys() == {"epoch", "position"}:
             loader |= {"epoch": epochs["current"]["completed"], "position": 0}
+    return int(epochs["current"]["completed"]) - (not in_epoch)

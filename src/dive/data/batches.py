@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
-from torch.utils.data.dataloader import _BaseDataLoaderIter
+from torch.utils.data import Dataset, Sampler
 
 from dive.data.streams import stream
 
@@ -128,59 +127,3 @@ class BatchOrder(Sampler[Tensor | slice]):
                 filled = len(batch) + -len(batch) % self.world_size
                 batch = batch[torch.arange(self.rank, filled, self.world_size, device=self.device) % len(batch)]
             yield batch
-
-
-class Loader(DataLoader[Batch]):
-    """A DataLoader that passes whole batches through, and can go on in the middle of an epoch.
-
-    Its state is kept in checkpoints by Lightning, which asks for no batch before the one before is trained on. The
-    seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers.
-    """
-
-    def __iter__(self) -> _BaseDataLoaderIter:
-        order = self._order()
-        self.generator = stream("workers", order.seed, order.epoch)
-        self._begun = (order.epoch, order.start)
-        self._handing_out = super().__iter__()
-        order.start = 0
-        return self._handing_out
-
-    def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been handed out."""
-        epoch, start = self._begun
-        return {"epoch": epoch, "position": start + self._handing_out._num_yielded}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there in the next iteration."""
-        self._order().epoch = state["epoch"]
-        self._order().start = state["position"]
-
-    def _order(self) -> BatchOrder:
-        assert isinstance(self.batch_sampler, BatchOrder)
-        return self.batch_sampler
-
-
-def loader(
-    examples: TensorSet, order: BatchOrder, num_workers: int = 0, worker_start: str | None = None
-) -> DataLoader[Batch]:
-    """What hands out the batches of a set.
-
-    Args:
-        examples: the set.
-        order: of its batches.
-        num_workers: processes that make batches.
-        worker_start: how these are started, as `multiprocessing` calls it; None is the system's way.
-    """
-    return Loader(
-        examples,
-        batch_sampler=order,  # type: ignore[arg-type]  # torch types indices as lists; a tensor or a slice is one
-        collate_fn=as_it_is,  # type: ignore[arg-type]  # torch types it for lists of examples
-        num_workers=num_workers,
-        multiprocessing_context=worker_start if num_workers > 0 else None,
-        persistent_workers=num_workers > 0,
-    )
-
-
-def as_it_is(batch: Batch) -> Batch:
-    """A batch comes whole from the set: there is nothing to collate."""
-    return batch

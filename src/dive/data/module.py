@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from dive.data.batches import Batch, BatchOrder, TensorSet, loader
+from dive.data.batches import Batch, BatchOrder, TensorSet
+from dive.data.loader import loader
 from dive.errors import DataError
 
 EVALUATION_BATCH = 1024  # at least: larger batches change no metric, and take fewer steps
