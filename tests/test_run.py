@@ -393,7 +393,11 @@ def test_a_result_that_cannot_be_written_does_not_hide_what_went_wrong(
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(ValueError, match="boom"), Run(directory, CONFIG):
-        monkeypatch.setattr(module, "put", full)
-        raise ValueError("boom")
+    def break_off() -> None:
+        with Run(directory, CONFIG):
+            monkeypatch.setattr(module, "put", full)
+            raise ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        break_off()
     assert "no result: No space left on device" in (directory / "train.log").read_text()

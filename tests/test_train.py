@@ -36,8 +36,8 @@ def test_a_run_leaves_its_whole_story(train: Callable[..., Any]) -> None:
     run, result = train("model=mlp", "trainer.max_epochs=2", *FEW)
     left = {path.name for path in run.iterdir()} - {".hydra"}
     assert left == {
-        ".lock", "checkpoints", "code.diff", "command.txt", "config.yaml", "curves.png", "environment.json", "metrics.csv",
-        "result.json", "tensorboard", "train.log",
+        ".lock", "checkpoints", "code.diff", "command.txt", "config.yaml", "curves.png", "environment.json",
+        "metrics.csv", "result.json", "tensorboard", "train.log",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert result["status"] == "finished"
