@@ -1,6 +1,7 @@
 """One file from a web server: whole, or an error in limited time that says why not."""
 
 import http.client
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -158,6 +159,16 @@ def test_an_address_that_leads_nowhere_is_told(url: str, why: str, monkeypatch: 
     with pytest.raises(DataError) as caught:
         fetch.fetch(url, 1, 1)
     assert str(caught.value).startswith(f"{url}: {why}")
+
+
+def test_nothing_more_is_received_once_it_has_been_given_up(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "PATIENCE", 1)
+    with pytest.raises(DataError, match="not all of it came"):
+        fetch.fetch(f"{serve(drip).url}file", 0.2, len(CONTENT))
+    for thread in threading.enumerate():
+        if thread.name == "fetch":
+            thread.join(timeout=5)
+            assert not thread.is_alive()
 
 
 def test_a_bug_is_no_failed_download(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def fetch(url: str, timeout: float, most: int) -> bytes:
                 content += chunk
                 if len(content) > most:
                     raise DataError(f"{url}: more than {most} bytes came, and the largest archive has no more")
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline:  # nobody waits for it any more
                     raise late
         if announced is not None and len(content) < announced:
             raise DataError(f"{url}: it broke off after {len(content)} of {announced} bytes")
@@ -79,7 +79,7 @@ def _in_thread(work: Callable[[], bytes]) -> Future[bytes]:
         except Exception as error:
             answer.set_exception(error)
 
-    Thread(target=settle, daemon=True).start()
+    Thread(target=settle, name="fetch", daemon=True).start()
     return answer
 
 
