@@ -1,31 +1,28 @@
 """Fetch Fashion-MNIST ahead of time, or with ``--from DIR`` import it, and check it."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-from dive.data import archives
+from dive.compose import settings
+from dive.data import archives, supply
 from dive.errors import DataError
 
 
 def main() -> None:
     """Leave the four files, checked, in the data folder; or end with one line that says why not."""
+    data = settings("data=fashion_mnist")["data"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--from", dest="source", type=Path, metavar="DIR", help="a folder that holds the four .gz archives"
     )
-    parser.add_argument(
-        "--root",
-        default=os.environ.get("DIVE_DATA", "data"),
-        help="the data folder (default: $DIVE_DATA, or data)",
-    )
+    parser.add_argument("--root", default=data["root"], help="the data folder (default: $DIVE_DATA, or data)")
     arguments = parser.parse_args()
     folder = archives.raw_folder(arguments.root)
     try:
         if arguments.source:
-            archives.import_from(arguments.source, folder)
-        archives.ensure(folder)
+            supply.import_from(arguments.source, folder)
+        supply.ensure(folder, data["mirror"], data["timeout"])
     except DataError as error:
         sys.exit(f"error: {error}")
     print(f"Fashion-MNIST is in {folder}, checked.")

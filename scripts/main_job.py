@@ -5,7 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dive.data import archives
+from dive.compose import settings
+from dive.data import archives, supply
 from dive.errors import DataError
 
 TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # as a person would type it
@@ -13,9 +14,10 @@ TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # as a person w
 
 def main() -> int:
     """Choose the data, say so where it is not the real set, train; arguments go on to ``train.py``."""
+    published = settings("data=fashion_mnist")["data"]
     data = []
     try:
-        archives.ensure(archives.raw_folder(os.environ.get("DIVE_DATA", "data")))
+        supply.ensure(archives.raw_folder(published["root"]), published["mirror"], published["timeout"])
     except DataError as error:
         why = str(error).removesuffix(archives.HELP).strip()
         print(f"{why} Training on drawn garments instead (data=garments).", flush=True)

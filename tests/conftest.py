@@ -1,11 +1,15 @@
-"""What all tests share: quiet Lightning, the real data set where it is, short runs of any configuration."""
+"""What all tests share: quiet Lightning, the real data set, a web server, short runs of any configuration."""
 
 import json
 import logging
 import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +58,65 @@ def real_data() -> Path:
         if root and (Path(root) / "FashionMNIST" / "raw" / "train-images-idx3-ubyte.gz").is_file():
             return Path(root)
     pytest.skip("the real Fashion-MNIST is neither in $DIVE_DATA nor in data/ nor in ../shared/data")
+
+
+Pause = Callable[[float], object]
+Answer = Callable[[str, Pause], Iterable[bytes]]
+
+
+class Server(ThreadingHTTPServer):
+    """A web server on this machine, which sends just the bytes that it is told to send.
+
+    Args:
+        answer: for the last part of an address, the pieces that go over the wire, head and all. To wait between
+            them, it calls its second argument, which returns at once when the test is over.
+
+    Attributes:
+        url: its address.
+        asked: how often each file was asked for.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, answer: Answer) -> None:
+        self.asked: Counter[str] = Counter()
+        self.over = threading.Event()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                name = self.path.rpartition("/")[2]
+                server.asked[name] += 1
+                with suppress(ConnectionError):  # whoever asked has gone
+                    for piece in answer(name, server.over.wait):
+                        self.wfile.write(piece)
+
+            def log_message(self, *args: Any) -> None:
+                """Nothing on stderr."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server]]:
+    """Start web servers, and stop them at the end."""
+    running: list[tuple[Server, threading.Thread]] = []
+    monkeypatch.setenv("no_proxy", "*")
+
+    def start(answer: Answer) -> Server:
+        server = Server(answer)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in running:
+        server.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Fitted(NamedTuple):

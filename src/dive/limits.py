@@ -22,6 +22,7 @@ LIMITS = {
     "seed": "{0, 4294967295}",
     "sigma": "[0, inf)",
     "step_size": "{1, inf}",
+    "timeout": "(0, 3600]",
     "val_size": "{0, inf}",
     "weight_decay": "[0, inf)",
 }

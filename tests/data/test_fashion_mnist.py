@@ -1,6 +1,7 @@
 """The real set, against torchvision's own reading of the same files."""
 
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms.v2.functional import resize
 
-from dive.data import FashionMNIST, archives
+from dive.data import FashionMNIST, archives, supply
 from dive.data.fashion_mnist import parse_idx
 from dive.errors import DataError
 
@@ -18,8 +19,9 @@ Parts = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def module(root: Path, **settings: object) -> FashionMNIST:
+    shared = {"resize": [28, 28], "val_size": 10000, "batch_size": 256}
     return FashionMNIST(
-        root, **{"resize": [28, 28], "val_size": 10000, "batch_size": 256, "download": False} | settings
+        root, **{"mirror": "http://127.0.0.1:9/", "timeout": 1, "download": False} | shared | settings
     )
 
 
@@ -163,14 +165,75 @@ def test_labels_are_named_as_in_the_book(tmp_path: Path) -> None:
     assert module(tmp_path).text_labels(torch.tensor([0, 9, 1])) == ["t-shirt", "ankle boot", "trouser"]
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A data folder with the archives of a set of few images; they stand for the published ones."""
+    rng = np.random.default_rng(0)
+    folder = archives.raw_folder(tmp_path)
+    folder.mkdir(parents=True)
+    digests = {}
+    for name in archives.DIGESTS:
+        shape = (30, 28, 28) if "images" in name else (30,)
+        content = idx(rng.integers(10, size=shape))
+        archive = gzip.compress(content)
+        (folder / f"{name}.gz").write_bytes(archive)
+        digests[name] = (archives.sha256(archive), archives.sha256(content))
+    monkeypatch.setattr(archives, "DIGESTS", digests)
+    return tmp_path
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file is read and checked."""
+    counted: Counter[str] = Counter()
+    look = archives.look
+
+    def counting(folder: Path, name: str) -> object:
+        counted[name] += 1
+        return look(folder, name)
+
+    monkeypatch.setattr(archives, "look", counting)
+    return counted
+
+
+def test_files_are_checked_once_a_start_and_not_kept(few: Path, looked: Counter[str]) -> None:
+    data = module(few, download=True, val_size=10)
+    data.prepare_data()
+    data.setup()
+    data.prepare_data()
+    assert looked == dict.fromkeys(archives.DIGESTS, 1)
+    assert data._contents == {}
+
+
+def test_a_process_that_does_not_prepare_reads_the_same(few: Path) -> None:
+    prepared = module(few, download=True, val_size=10)
+    prepared.prepare_data()
+    ours, theirs = prepared.splits, module(few, download=True, val_size=10).splits
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.targets, other.targets)
+
+
 @pytest.mark.parametrize("download", [True, False])
 def test_files_are_downloaded_only_where_that_is_wanted(
     download: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
-    monkeypatch.setattr(archives, "ensure", asked.append)
+    asked: list[object] = []
+    monkeypatch.setattr(supply, "ensure", lambda *arguments: asked.append(arguments))
     module(tmp_path, download=download).prepare_data()
-    assert asked == ([tmp_path / "FashionMNIST" / "raw"] if download else [])
+    folder = tmp_path / "FashionMNIST" / "raw"
+    assert asked == ([(folder, "http://127.0.0.1:9/", 1)] if download else [])
+
+
+@pytest.mark.parametrize("mirror", ["file:///srv/", "ftp://host/", "host/", "", "HTTP//x"])
+def test_a_mirror_is_on_the_web(mirror: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^mirror must begin with http:// or https://, got {mirror}$"):
+        module(tmp_path, mirror=mirror)
+
+
+def test_a_timeout_is_more_than_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="timeout must be more than 0, got 0"):
+        module(tmp_path, timeout=0)
 
 
 def test_without_files_nothing_takes_their_place(tmp_path: Path) -> None:

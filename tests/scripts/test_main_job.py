@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from dive.data import archives
+from dive.data import archives, supply
 from dive.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -51,12 +51,12 @@ def pretend_data(monkeypatch: pytest.MonkeyPatch, error: DataError | None = None
     """All files are there, or else this error; the folders that were asked for."""
     asked = []
 
-    def ensure(folder: Path) -> None:
+    def ensure(folder: Path, mirror: str, timeout: float) -> None:
         asked.append(folder)
         if error:
             raise error
 
-    monkeypatch.setattr(archives, "ensure", ensure)
+    monkeypatch.setattr(supply, "ensure", ensure)
     return asked
 
 

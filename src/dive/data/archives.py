@@ -1,21 +1,13 @@
-"""The published Fashion-MNIST files: found, checked, downloaded, imported. Never something else in their place."""
+"""The published Fashion-MNIST files: found and checked. Never something else in their place."""
 
 import gzip
 import hashlib
 import logging
 import os
-import socket
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
+from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
-
-from filelock import FileLock
 
 from dive.errors import DataError
-from dive.files import put
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +30,7 @@ DIGESTS = {
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 }
-TIMEOUT_S = 30.0
+LARGEST = 26_421_880  # bytes of the largest archive
 HELP = (
     "Import the four archives with `python scripts/download.py --from DIR`, "
     "or train on the embedded drawn garments with `data=garments`."
@@ -61,107 +53,53 @@ def read(folder: Path, name: str) -> bytes:
     Raises:
         DataError: neither is there, or what is there is damaged.
     """
-    damaged: list[Path] = []
-    for path, digest, unpack in _places(folder, name):
-        if not path.is_file():
-            continue
-        content = path.read_bytes()
-        if sha256(content) == digest:
-            if damaged:
-                log.warning("%s is damaged; read %s instead", damaged[0], path.name)
-            return unpack(content)
-        damaged.append(path)
+    content, damaged = look(folder, name)
+    if content is None:
+        raise DataError(f"{problem(folder, name, damaged)} {HELP}")
     if damaged:
-        raise DataError(f"{damaged[0]} is damaged: its SHA-256 is not that of the published file. {HELP}")
-    raise DataError(f"Fashion-MNIST is not in {folder}: {name}.gz is missing. {HELP}")
+        log.warning("%s is damaged; read %s.gz instead", damaged[0], name)
+    return content
 
 
-def _places(folder: Path, name: str) -> list[tuple[Path, str, Callable[[bytes], bytes]]]:
+def look(folder: Path, name: str) -> tuple[bytes | None, list[Path]]:
+    """One file's content, from the first place where it is sound; and the places before that, where it is damaged.
+
+    Returns:
+        None for the content, where it is sound nowhere.
+    """
     archive, unpacked = DIGESTS[name]
-    return [(folder / name, unpacked, bytes), (folder / f"{name}.gz", archive, gzip.decompress)]
+    places: list[tuple[Path, str, Callable[[bytes], bytes]]] = [
+        (folder / name, unpacked, bytes),
+        (folder / f"{name}.gz", archive, gzip.decompress),
+    ]
+    damaged: list[Path] = []
+    for path, digest, unpack in places:
+        if path.is_file():
+            content = path.read_bytes()
+            if sha256(content) == digest:
+                return unpack(content), damaged
+            damaged.append(path)
+    return None, damaged
 
 
-def ensure(folder: Path) -> None:
-    """Have all four files in the folder, downloading through torchvision those that are missing or damaged.
+def problem(folder: Path, name: str, damaged: list[Path]) -> str:
+    """Say that a file is damaged in these places, or missing where there are none."""
+    if not damaged:
+        return f"Fashion-MNIST is not in {folder}: {name}.gz is missing."
+    also = "".join(f", and so is {path.name}" for path in damaged[1:])
+    return f"{damaged[0]} is damaged: its SHA-256 is not that of the published file{also}."
 
-    Several processes may call it at once: one downloads, the others wait for it.
+
+def published(name: str, archive: bytes) -> bytes:
+    """The content of an archive that comes from elsewhere.
 
     Raises:
-        DataError: a file cannot be had; the message names the cause, the folder and what helps.
+        DataError: it is not the published archive.
     """
-    if not _lacking(folder):
-        return
-    with _one_at_a_time(folder):
-        for name, problem in _lacking(folder).items():
-            try:
-                _install(folder, name, _download(name))
-            except (OSError, RuntimeError, HTTPException, DataError) as error:
-                cause = error.reason if isinstance(error, URLError) else str(error) or type(error).__name__
-                raise DataError(f"{problem} It cannot be downloaded: {cause}. {HELP}") from error
-
-
-def import_from(source: Path, folder: Path) -> None:
-    """Copy the four archives from a local folder, checked.
-
-    Raises:
-        DataError: an archive is missing there or not the published one; nothing of it is copied then.
-    """
-    with _one_at_a_time(folder):
-        for name in DIGESTS:
-            archive = source / f"{name}.gz"
-            if not archive.is_file():
-                raise DataError(
-                    f"{archive} does not exist; --from needs the folder that holds the four .gz archives"
-                )
-            try:
-                _install(folder, name, archive.read_bytes())
-            except OSError as error:
-                raise DataError(f"cannot import {archive} into {folder}: {error.strerror}") from error
-            except DataError as error:
-                raise DataError(f"{archive}: {error}") from error
-
-
-def _lacking(folder: Path) -> dict[str, str]:
-    problems = {}
-    for name in DIGESTS:
-        try:
-            read(folder, name)
-        except DataError as error:
-            problems[name] = str(error).removesuffix(HELP).strip()
-    return problems
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
-    except OSError as error:
-        raise DataError(f"cannot write to {folder}: {error.strerror}. {HELP}") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _download(name: str) -> bytes:
-    from torchvision.datasets import FashionMNIST  # slow to import, and seldom needed
-    from torchvision.datasets.utils import download_url
-
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            download_url(f"{FashionMNIST.mirrors[0]}{name}.gz", folder, f"{name}.gz")
-            return (Path(folder) / f"{name}.gz").read_bytes()
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _install(folder: Path, name: str, archive: bytes) -> None:
     digest, _ = DIGESTS[name]
     if sha256(archive) != digest:
-        raise DataError(f"{name}.gz is not the published archive: its SHA-256 is {sha256(archive)}, not {digest}")
-    for path, content in ((folder / f"{name}.gz", archive), (folder / name, gzip.decompress(archive))):
-        put(path, content)
+        page = ", and it looks like a web page (HTML)" if b"<html" in archive[:1024].lower() else ""
+        raise DataError(
+            f"{name}.gz is not the published archive: its SHA-256 is {sha256(archive)}, not {digest}{page}"
+        )
+    return gzip.decompress(archive)

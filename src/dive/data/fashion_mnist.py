@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dive.data import archives
+from dive.data import archives, supply
 from dive.data.images import ClothingImages
 
 
@@ -19,34 +19,53 @@ class FashionMNIST(ClothingImages):
 
     Args:
         root: the data folder; the files lie in its ``FashionMNIST/raw``, where torchvision puts them.
-        download: fetch missing or damaged files.
+        mirror: the address below which the archives are; what comes is checked, wherever it comes from.
+        timeout: seconds to wait for the next byte of a download; see `dive.data.fetch`.
+        download: fetch missing files, repair damaged ones; else nothing is written.
         **shared: those of `ClothingImages`.
 
     Raises:
-        ValueError: a size that cannot be.
+        ValueError: a size, an address or a time that cannot be.
         DataError: (when loaded) files are missing or damaged and cannot be downloaded.
     """
 
     name = "fashion_mnist"
 
-    def __init__(self, root: str | os.PathLike[str], download: bool = True, **shared: Any) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], mirror: str, timeout: float, download: bool = True, **shared: Any
+    ) -> None:
         super().__init__(**shared)
+        if not mirror.startswith(("http://", "https://")):
+            raise ValueError(f"mirror must begin with http:// or https://, got {mirror}")
+        if timeout <= 0:
+            raise ValueError(f"timeout must be more than 0, got {timeout}")
         self.folder = archives.raw_folder(root)
+        self.mirror = mirror
+        self.timeout = timeout
         self.download = download
+        self._contents: dict[str, bytes] = {}
 
     def prepare_data(self) -> None:
-        """Download what is missing, where that is wanted."""
-        if self.download:
-            archives.ensure(self.folder)
+        """Download what is missing and repair what is damaged, where that is wanted."""
+        if self.download and self._splits is None:
+            # Kept until they are parsed: to read, check and unpack them twice would be felt at each start.
+            self._contents = supply.ensure(self.folder, self.mirror, self.timeout)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The published training and test set."""
-        return self._part("train"), self._part("t10k")
+        train, test = self._part("train"), self._part("t10k")
+        self._contents = {}
+        return train, test
 
     def _part(self, part: str) -> tuple[Tensor, Tensor]:
-        images = parse_idx(archives.read(self.folder, f"{part}-images-idx3-ubyte"))
-        labels = parse_idx(archives.read(self.folder, f"{part}-labels-idx1-ubyte"))
+        images, labels = (
+            parse_idx(self._content(f"{part}-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
+        )
         return images.unsqueeze(1), labels.long()
+
+    def _content(self, name: str) -> bytes:
+        # Of several processes, only the one that prepares the data has them already.
+        return self._contents[name] if self._contents else archives.read(self.folder, name)
 
 
 def parse_idx(content: bytes) -> Tensor:

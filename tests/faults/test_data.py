@@ -1,0 +1,359 @@
+"""Faults of the published files: damaged, half downloaded, downloaded by many at once, not to be had."""
+
+import gzip
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dive.data import FashionMNIST, archives, fetch, supply
+from dive.errors import DataError
+
+ROOT = Path(__file__).parents[2]
+IMAGES = "train-images-idx3-ubyte"
+NOBODY = "http://127.0.0.1:9/"
+Outcome = Callable[[str], None]
+
+
+def idx(array: np.ndarray) -> bytes:
+    lengths = np.array(array.shape, dtype=">u4").tobytes()
+    return bytes([0, 0, 8, array.ndim]) + lengths + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A data folder that does not exist yet."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A set of a few images, its archives and what is in them; it stands for the published one."""
+    rng, files, digests = np.random.default_rng(0), {}, {}
+    for name in archives.DIGESTS:
+        files[name] = idx(rng.integers(10, size=(100, 28, 28) if "images" in name else 100))
+        files[f"{name}.gz"] = gzip.compress(files[name], mtime=0)
+        digests[name] = (archives.sha256(files[f"{name}.gz"]), archives.sha256(files[name]))
+    monkeypatch.setattr(archives, "DIGESTS", digests)
+    return files
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What is logged from a warning on."""
+    messages: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    for log in (archives.log, supply.log):
+        log.addHandler(handler)
+    yield messages
+    for log in (archives.log, supply.log):
+        log.removeHandler(handler)
+
+
+def fill(root: Path, files: dict[str, bytes]) -> Path:
+    folder = archives.raw_folder(root)
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def left(root: Path) -> dict[str, bytes]:
+    """Every file of the data folder, hidden ones too, but for the lock."""
+    return {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
+
+
+def tensors(root: Path, mirror: str = NOBODY, timeout: float = 5) -> list[torch.Tensor]:
+    """The set, as a training run has it."""
+    data = FashionMNIST(root, mirror, timeout, resize=[28, 28], val_size=20, batch_size=10)
+    data.prepare_data()
+    return [tensor for part in data.splits for tensor in (part.inputs, part.targets)]
+
+
+def same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def mirror_of(files: dict[str, bytes]) -> Callable[[str, Any], Iterable[bytes]]:
+    return lambda name, _: [b"HTTP/1.0 200 OK\r\n\r\n", files[name]]
+
+
+def told(text: str, root: Path, url: str = NOBODY) -> str:
+    """A message as it would stand on the page: without folders, addresses and digests of this test, or advice."""
+    text = text.removesuffix(f" {archives.HELP}").replace(f"{archives.raw_folder(root)}", "RAW")
+    return f"“{re.sub('[0-9a-f]{64}', '...', text.replace(url, 'http://MIRROR/'))}”"
+
+
+def flip(content: bytes) -> bytes:
+    return content[:20000] + bytes([content[20000] ^ 255]) + content[20001:]
+
+
+def cut(content: bytes) -> bytes:
+    return content[:20000]
+
+
+FLIPPED = ("one byte of the unpacked file flipped, same length", "byte 20000 of the file XOR 255")
+CUT = ("the unpacked file cut short", "its first 20000 bytes")
+CUT_ARCHIVE = ("the archive cut short", "its first 20000 bytes")
+DAMAGES = [
+    pytest.param(IMAGES, flip, marks=pytest.mark.fault(9, *FLIPPED), id="flipped"),
+    pytest.param(IMAGES, cut, marks=pytest.mark.fault(9, *CUT), id="cut"),
+    pytest.param(f"{IMAGES}.gz", cut, marks=pytest.mark.fault(9, *CUT_ARCHIVE), id="cut archive"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_beside_a_sound_partner(
+    name: str, damage: Any, small: dict[str, bytes], root: Path, tmp_path: Path, said: list[str], outcome: Outcome
+) -> None:
+    fill(tmp_path / "sound", small)
+    sound = tensors(tmp_path / "sound")
+    folder = fill(root, small | {name: damage(small[name])})
+    assert same(tensors(root), sound)
+    if name.endswith(".gz"):
+        assert not said
+        outcome("beside the sound unpacked file: that is read, the same tensors as ever")
+        return
+    assert said == [f"{folder / name} was damaged; unpacked {name}.gz again"]
+    assert left(root) == small
+    outcome(f"beside the sound archive: repaired, the same tensors as ever; {told(said[0], root)}")
+
+
+def alone(small: dict[str, bytes], name: str, damage: Any) -> dict[str, bytes]:
+    """All files, but of this pair only one, damaged."""
+    others = {path: content for path, content in small.items() if path.removesuffix(".gz") != IMAGES}
+    return others | {name: damage(small[name])}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_alone_and_without_a_server(
+    name: str, damage: Any, small: dict[str, bytes], root: Path, outcome: Outcome
+) -> None:
+    files = alone(small, name, damage)
+    folder = fill(root, files)
+    with pytest.raises(DataError) as caught:
+        tensors(root)
+    message = str(caught.value)
+    assert message.startswith(f"{folder / name} is damaged: ")
+    assert message.endswith(f"It cannot be downloaded: {NOBODY}{IMAGES}.gz: Connection refused. {archives.HELP}")
+    assert "missing" not in message
+    assert "\n" not in message
+    assert left(root) == files
+    outcome(f"alone, without network: {told(message, root)}")
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES)
+def test_alone_with_a_server(
+    name: str, damage: Any, small: dict[str, bytes], root: Path, tmp_path: Path, serve: Any, outcome: Outcome
+) -> None:
+    fill(tmp_path / "sound", small)
+    fill(root, alone(small, name, damage))
+    server = serve(mirror_of(small))
+    assert same(tensors(root, server.url), tensors(tmp_path / "sound"))
+    assert left(root) == small
+    assert server.asked == {f"{IMAGES}.gz": 1}
+    outcome("alone: downloaded again, that file only; the same tensors as ever")
+
+
+@pytest.mark.fault(
+    9, "archive and unpacked file both damaged", "the archive cut short, a byte of the other flipped"
+)
+@pytest.mark.parametrize("online", [True, False])
+def test_both_damaged(online: bool, small: dict[str, bytes], root: Path, serve: Any, outcome: Outcome) -> None:
+    damaged = small | {IMAGES: flip(small[IMAGES]), f"{IMAGES}.gz": cut(small[f"{IMAGES}.gz"])}
+    fill(root, damaged)
+    if online:
+        tensors(root, serve(mirror_of(small)).url)
+        assert left(root) == small
+        outcome("downloaded again, both replaced")
+        return
+    with pytest.raises(DataError, match=f"so is {IMAGES}.gz. It cannot be downloaded: ") as caught:
+        tensors(root)
+    assert left(root) == damaged
+    outcome(f"without network: {told(str(caught.value), root)}")
+
+
+@pytest.mark.fault(9, *FLIPPED)
+def test_the_real_set_and_its_metrics(real_data: Path, train: Any, tmp_path: Path, outcome: Outcome) -> None:
+    scores = []
+    for root in (tmp_path / "sound", tmp_path / "flipped"):
+        folder = fill(root, {})
+        for name in archives.DIGESTS:
+            archive = archives.raw_folder(real_data) / f"{name}.gz"
+            (folder / archive.name).symlink_to(archive)
+        if root.name == "flipped":
+            (folder / IMAGES).write_bytes(flip(archives.read(folder, IMAGES)))
+        steps = ("+trainer.limit_train_batches=10", "trainer.max_epochs=1", "trainer=cpu")
+        run = train("model=softmax_regression", f"data.root={root}", f"data.mirror={NOBODY}", *steps)
+        scores.append(run.result["score"])
+        warned = "was damaged; unpacked" in (run.directory / "train.log").read_text()
+        assert warned == (root.name == "flipped")
+    assert scores[0] == scores[1]
+    assert archives.sha256((folder / IMAGES).read_bytes()) == archives.DIGESTS[IMAGES][1]
+    outcome("in the real set, beside the sound archive: train.py repairs it, says so, and reaches the same score")
+
+
+DOWNLOAD = """
+import sys
+from dive.data import FashionMNIST
+data = FashionMNIST(sys.argv[1], sys.argv[2], 30, resize=[28, 28], val_size=10000, batch_size=256)
+print("ready", flush=True)
+sys.stdin.readline()
+data.prepare_data()
+print(*(len(labels) for images, labels in data.read()))
+"""
+
+
+@pytest.mark.fault(10, "four first downloads at once", "four processes, the real set, from a server that drips")
+def test_four_downloads_at_once(real_data: Path, root: Path, serve: Any, outcome: Outcome) -> None:
+    files = {
+        f"{name}.gz": (archives.raw_folder(real_data) / f"{name}.gz").read_bytes() for name in archives.DIGESTS
+    }
+
+    def slowly(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
+        yield b"HTTP/1.0 200 OK\r\n\r\n"
+        for start in range(0, len(files[name]), 2**18):
+            yield files[name][start : start + 2**18]
+            pause(0.02)
+
+    server = serve(slowly)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", DOWNLOAD, str(root), server.url]
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate(timeout=120) for process in processes] == [("60000 10000\n", "")] * 4
+    assert server.asked == dict.fromkeys(files, 1)
+    there = left(root)
+    assert there.keys() == {path for name in archives.DIGESTS for path in (name, f"{name}.gz")}
+    for name, digests in archives.DIGESTS.items():
+        assert tuple(archives.sha256(there[path]) for path in (f"{name}.gz", name)) == digests
+    outcome("all four load the set; one good copy, each archive asked for once, nothing else left in the folder")
+
+
+def silent(name: str, pause: Callable[[float], object]) -> Iterable[bytes]:
+    pause(300)
+    yield b""
+
+
+def stalled(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
+    yield b"HTTP/1.0 200 OK\r\nContent-Length: 26421880\r\n\r\n" + b"\x1f\x8b" * 5000
+    pause(300)
+
+
+def dripping(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
+    yield b"HTTP/1.0 200 OK\r\nContent-Length: 26421880\r\n\r\n"
+    while not pause(0.05):
+        yield b"\x1f"
+
+
+def page(name: str, pause: Callable[[float], object]) -> Iterable[bytes]:
+    yield b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n"
+    yield b"<!DOCTYPE html>\n<html><body>Please log in</body></html>\n"
+
+
+def training(root: Path, run: Path, mirror: str, *overrides: str) -> subprocess.Popen[str]:
+    """What a user types, under way."""
+    words = ("model=mlp", "trainer=cpu", f"data.root={root}", f"data.mirror={mirror}", f"hydra.run.dir={run}")
+    command = [sys.executable, str(ROOT / "train.py"), *words, *overrides]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.fault(13, "SIGTERM during the download", "train.py, in the middle of the first archive")
+def test_terminated_during_the_download(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
+    server = serve(stalled)
+    process = training(root, tmp_path / "run", server.url, "data.timeout=60")
+    try:
+        deadline = time.monotonic() + 120
+        while not server.asked:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert left(root) == {}
+    assert process.returncode == 143, (out, err)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "interrupted"
+    assert "Traceback" not in out + err
+    outcome("ends at once with exit status 143; result.json says interrupted; no file and no half file is left")
+
+
+LOST = [
+    pytest.param(None, "Connection refused", marks=pytest.mark.fault(22, "no network", "a port that is closed")),
+    pytest.param(
+        "http://mirror.invalid/",
+        r"Name or service not known|Temporary failure in name resolution|No address associated with hostname",
+        marks=pytest.mark.fault(22, "no network", "a host name that nobody knows"),
+    ),
+    pytest.param(
+        silent,
+        r"nothing came for 0\.5 s \(data\.timeout\)",
+        marks=pytest.mark.fault(22, "a server that stalls", "it accepts, and sends nothing"),
+    ),
+    pytest.param(
+        stalled,
+        r"nothing came for 0\.5 s \(data\.timeout\)",
+        marks=pytest.mark.fault(22, "a server that stalls", "it stops in the middle of the archive"),
+    ),
+    pytest.param(
+        dripping,
+        r"not all of it came within 1 s \(2 times data\.timeout\)",
+        marks=pytest.mark.fault(22, "a server that stalls", "it sends a byte now and then"),
+    ),
+    pytest.param(
+        page,
+        r"is not the published archive: its SHA-256 is .*, and it looks like a web page \(HTML\)",
+        marks=pytest.mark.fault(22, "a web page instead of data", "status 200, text/html"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "why"), LOST)
+def test_no_download(
+    answer: Any, why: str, root: Path, serve: Any, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
+) -> None:
+    monkeypatch.setattr(fetch, "PATIENCE", 2)
+    monkeypatch.setenv("no_proxy", "*")
+    url = serve(answer).url if callable(answer) else answer or NOBODY
+    start = time.monotonic()
+    with pytest.raises(DataError, match=why) as caught:
+        tensors(root, url, timeout=0.5)
+    assert time.monotonic() - start < 10
+    message = str(caught.value)
+    assert message.startswith(f"Fashion-MNIST is not in {archives.raw_folder(root)}: {IMAGES}.gz is missing. ")
+    assert message.endswith(archives.HELP)
+    assert "\n" not in message
+    assert left(root) == {}
+    text = told(message, root, url).replace("2 times", "20 times").replace(" within 1 s", " within 10 s")
+    outcome(text)
+
+
+@pytest.mark.fault(22, "a server that stalls", "train.py, and a server that accepts and sends nothing")
+def test_no_download_as_a_user_sees_it(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
+    server = serve(silent)
+    process = training(root, tmp_path / "run", server.url, "data.timeout=0.5")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith(f"error: Fashion-MNIST is not in {archives.raw_folder(root)}: ")
+    assert "nothing came for 0.5 s (data.timeout)" in err
+    assert err.count("\n") == 1
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
+    assert left(root) == {}
+    outcome("one line says why and what helps; exit status 1, result.json says failed, nothing left behind")
