@@ -1,9 +1,26 @@
-"""Tests of faults say what was injected, how, and what came of it; together they write docs/faults.md."""
+"""Runs to which something is done, in processes of their own; and what came of it, for docs/faults.md."""
 
+import json
+import os
+import runpy
+import signal
+import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
+import cloudpickle
+import pandas as pd
 import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dive import checkpoints
+from dive.sweeps.processes import Task, run
+
+# A process that is started anew cannot import this module by its name.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 ROOT = Path(__file__).parents[2]
 FAULTS = range(1, 28)
@@ -59,3 +76,154 @@ def lines(rows: Iterable[Row]) -> list[str]:
     """Of the table, one a test, those that say the same once."""
     told = ((number, *(text.replace("|", "\\|") for text in row)) for number, *row in sorted(rows))
     return list(dict.fromkeys(f"| {' | '.join(map(str, row))} |\n" for row in told))
+
+
+# Runs.
+
+# Ten steps an epoch, with everything in it that has a state.
+SMALL = (
+    "model=mlp",
+    "model.dropout=0.3",
+    "model.num_hiddens=[16]",
+    "data=garments",
+    "data.num_train=416",
+    "data.num_test=64",
+    "data.val_size=96",
+    "data.batch_size=32",
+    "optimizer.momentum=0.9",
+    "scheduler=step",
+    "scheduler.step_size=1",
+    "trainer=cpu",
+    "trainer.max_epochs=4",
+)
+
+
+class Left(NamedTuple):
+    """What a run has left: its directory, its result, the exit status or the signal that killed it, what it said."""
+
+    directory: Path
+    result: dict[str, Any]
+    ended: str
+    said: str
+
+
+class Train(Protocol):
+    """See `train_apart`."""
+
+    def __call__(
+        self, *overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None
+    ) -> Left: ...
+
+
+@pytest.fixture
+def train_apart(tmp_path: Path) -> Train:
+    """Run ``train.py`` in a process of its own, `SMALL` unless it goes on; first `do` something to it."""
+
+    def trained(*overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None) -> Left:
+        directory = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        goes_on = any(word.startswith("resume=") for word in overrides)
+        words = [*overrides] if goes_on else [*SMALL, *overrides, f"hydra.run.dir={directory}"]
+        output = tmp_path / "said.txt"
+        output.unlink(missing_ok=True)
+        ((_, ended),) = run([Task(partial(typed, words, do), output)], workers=1, threads=1)
+        path = directory / "result.json"
+        result = json.loads(path.read_text()) if path.exists() else {}
+        return Left(directory, result, ended.error or "exit status 0", output.read_text())
+
+    return trained
+
+
+def typed(words: list[str], do: Callable[[], None] | None) -> None:
+    """``python train.py WORDS``, in this process."""
+    if do is not None:
+        do()
+    sys.argv = ["train.py", *words]
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+
+
+class Do(NamedTuple):
+    """Send this process a signal in the n-th step of a stage: ``train``, ``val`` or ``test``."""
+
+    number: signal.Signals
+    stage: str
+    step: int
+
+    def __call__(self) -> None:
+        """Lie in wait."""
+        from dive.tasks import Task as Measured
+
+        take_step, counted, stage_wanted = Measured._step, 0, self.stage
+
+        def step(task: Measured, batch: Any, stage: str) -> Any:
+            nonlocal counted
+            loss = take_step(task, batch, stage)
+            counted += stage == stage_wanted
+            if stage == stage_wanted and counted == self.step:
+                os.kill(os.getpid(), self.number)
+            return loss
+
+        Measured._step = step  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def signalled() -> type[Do]:
+    """What `train_apart` can do: ``signalled(signal.SIGTERM, "val", 2)``."""
+    return Do
+
+
+CLOCK = ("seconds", "train_seconds", "samples_per_second", "peak_memory_mb")
+
+
+@pytest.fixture
+def differences() -> Callable[[Path, Path], list[str]]:
+    """Where two runs differ, clocks and folders excepted: checkpoints, metrics, events of TensorBoard, results."""
+
+    def differ(one: Path, other: Path) -> list[str]:
+        return list(different(story(one), story(other), ""))
+
+    return differ
+
+
+def story(directory: Path) -> dict[str, Any]:
+    """What a run has come to."""
+    result = json.loads((directory / "result.json").read_text())
+    events = EventAccumulator(str(directory / "tensorboard")).Reload()
+    told = {
+        "last": checkpoints.load(directory / "checkpoints" / "last.ckpt"),
+        "best": checkpoints.load(directory / "checkpoints" / "best.ckpt"),
+        "result": {name: value for name, value in result.items() if name not in CLOCK},
+        "metrics": pd.read_csv(directory / "metrics.csv", dtype=str).fillna("").to_dict(),
+        "tensorboard": {
+            tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+        },
+    }
+    timeless: dict[str, Any] = without_clock(told, str(directory))
+    return timeless
+
+
+def without_clock(value: Any, directory: str) -> Any:
+    """A story without its times and its place."""
+    if isinstance(value, dict):
+        return {
+            without_clock(name, directory): without_clock(item, directory)
+            for name, item in value.items()
+            if "seconds" not in str(name) and "per_second" not in str(name)
+        }
+    if isinstance(value, list | tuple):
+        return [without_clock(item, directory) for item in value]
+    return value.replace(directory, "") if isinstance(value, str) else value
+
+
+def different(one: Any, other: Any, key: str) -> Iterable[str]:
+    """The keys at which two stories are not the same to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from different(one[name], other[name], f"{key}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            yield from different(mine, yours, f"{key}[{i}]")
+    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if not torch.equal(one, other):
+            yield key
+    elif one != other:
+        yield f"{key}: {one} and {other}"
