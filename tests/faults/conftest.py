@@ -26,7 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def outcome(request: pytest.FixtureRequest, record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+def outcome(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Callable[[str], None]:
     """Say what came of the fault; without numbers that differ from run to run."""
     marker = request.node.get_closest_marker("fault")
 
