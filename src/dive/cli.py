@@ -137,5 +137,5 @@ def named(argv: list[str]) -> list[str]:
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
-        raise RunError(f"sweep={name}: a name is of letters, digits, and . _ + - and at most 100 of them")
+        raise RunError(f"sweep={name!r}: a name is of letters, digits, and . _ + - and at most 100 of them")
     return argv
