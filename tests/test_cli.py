@@ -250,6 +250,38 @@ def test_resume_of_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
         cli.expand_resume(["train.py", f"resume={tmp_path}"])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hydra:\n  callbacks: {}\n",
+        "defaults: []\n",
+        "<<: {hydra: {}}\n",
+        "# @package hydra\ncallbacks: {}\n",
+        "# a comment\n#@package hydra\ncallbacks: {}\n",
+        "- seed\n",
+        "",
+    ],
+)
+def test_a_record_that_hydra_would_act_on_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(RunError, match=r"config\.yaml is not the record of a run$"):
+        cli.expand_resume(["train.py", f"resume={tmp_path}"])
+
+
+@pytest.mark.parametrize("text", [b"a: [\n", b"\xff\xfe\x00", b"a: !!python/object/apply:os.system [true]\n"])
+def test_a_damaged_record_is_refused_in_one_line(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(text)
+    with pytest.raises(RunError, match=r"^[^\n]*config\.yaml is damaged \([^\n]*\)$"):
+        cli.expand_resume(["train.py", f"resume={tmp_path}"])
+
+
+def test_a_run_with_links_is_refused(run: Path) -> None:
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "last.ckpt").symlink_to("/nowhere")
+    with pytest.raises(RunError, match=r"checkpoints/last\.ckpt is a link; the files of a run are its own$"):
+        cli.expand_resume(["train.py", f"resume={run}"])
+
+
 def raising(error: BaseException) -> Callable[[], None]:
     def main() -> None:
         raise error

@@ -1,6 +1,5 @@
 """Whether a configuration can be run, told before anything is built: all that is wrong with it at once."""
 
-import importlib
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,11 +11,13 @@ from typing import Any
 from torch import Tensor
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from dive.allowed import PROJECT, added, locate
+from dive.confined import reaching_out
 from dive.errors import ConfigError, suggestion
 from dive.limits import LIMITS, wanted, within
 
-# What a configuration may build: things that live below these names. A team adds its own package here.
-ALLOWED = ("dive.", "torch.nn.", "torch.optim.", "pytorch_lightning.", "torchmetrics.")
+# What Hydra may be told. Its other keys would go around signatures, or let a `_target_` be built later.
+HYDRA_KEYS = ("_target_", "_partial_")
 
 # Types as one and as several, and those that no YAML can write.
 WORDS: dict[Any, tuple[str, str]] = {
@@ -32,9 +33,10 @@ NOT_IN_YAML = (Tensor, PathLike[str], Path)
 def check(config: Mapping[str, Any]) -> None:
     """Raise one ConfigError with a line for each mistake in a resolved configuration, if there are any.
 
-    Checked are: every `_target_` against `ALLOWED`, its arguments against its signature and annotations, numbers
-    against `LIMITS`, and values still missing. Nothing is called.
+    Checked are: every `_target_` against what is allowed, its arguments against its signature and annotations,
+    numbers against `LIMITS`, values that reach out of the run, and values still missing. Nothing is called.
     """
+    added(PROJECT)  # a mistake there is no target's
     problems = list(_problems(config, ""))
     if problems:
         raise ConfigError("\n".join(problems))
@@ -44,11 +46,13 @@ def _problems(node: Any, key: str) -> Iterator[str]:
     limits = LIMITS.get(key.rsplit(".", 1)[-1])
     if limits and node not in (None, "???") and not within(node, limits):
         yield f"{key}={node}: must be {wanted(limits)}"
+    elif wrong := reaching_out(key, node):
+        yield f"{key}={node}: {wrong}"
     elif isinstance(node, list):
         for i, item in enumerate(node):
             yield from _problems(item, f"{key}[{i}]")
     elif isinstance(node, Mapping):
-        broken = list(_target_problems(node, key)) if "_target_" in node else []
+        broken = [*_key_problems(node, key), *(_target_problems(node, key) if "_target_" in node else [])]
         yield from broken
         for name, value in node.items():
             path = f"{key}.{name}" if key else str(name)
@@ -56,6 +60,16 @@ def _problems(node: Any, key: str) -> Iterator[str]:
                 yield from _problems(value, path)
     elif node == "???":
         yield f"{key}: a value is missing; give one with {key}=..."
+
+
+def _key_problems(node: Mapping[Any, Any], key: str) -> Iterator[str]:
+    for name, value in node.items():
+        if not isinstance(name, str):
+            yield f"{key}.{name}={value}: a key must be text"
+        elif name.startswith("_") and name not in HYDRA_KEYS:
+            yield f"{key}.{name}={value}: {suggestion(name, HYDRA_KEYS)}"
+        elif name == "_partial_" and not isinstance(value, bool):
+            yield f"{key}.{name}={value}: must be true or false"
 
 
 def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -70,33 +84,14 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
         yield f"{key}._target_={node['_target_']}: is not made to be called"
         return
     for name, value in node.items():
-        if name in ("_target_", "_partial_"):
-            continue
-        if name not in names and (not takes_any or name.startswith("_")):
+        if not isinstance(name, str) or name.startswith("_"):
+            continue  # judged as a key
+        if name not in names and not takes_any:
             yield f"{key}.{name}={value}: {suggestion(name, names)}"
         elif name in LIMITS and value is not None:
             continue  # a number's limits say more than its type
         elif name in hints and not _matches(value, hints[name]):
             yield f"{key}.{name}={value}: must be {in_words(hints[name])}"
-
-
-def locate(path: str) -> Callable[..., Any]:
-    """The class or function that a `_target_` names, imported only if it is allowed by name and by origin.
-
-    Raises:
-        ConfigError: it is not below one of `ALLOWED`, is an alias of something that is not, or does not exist.
-    """
-    allowed = ", ".join(f"{prefix}*" for prefix in ALLOWED)
-    if not isinstance(path, str) or not path.startswith(ALLOWED):
-        raise ConfigError(f"not allowed; allowed are {allowed}")
-    module_name, _, name = path.rpartition(".")
-    try:
-        target = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"does not exist ({error})") from error
-    if not callable(target) or not f"{target.__module__}.{target.__qualname__}".startswith(ALLOWED):
-        raise ConfigError(f"stands for something that is not allowed; allowed are {allowed}")
-    return typing.cast(Callable[..., Any], target)
 
 
 def _arguments(target: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:

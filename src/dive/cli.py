@@ -8,10 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -19,6 +17,7 @@ from omegaconf import read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dive.errors import RunError, UserError, suggestion
+from dive.resuming import expand_resume
 from dive.sweeps.names import own
 
 # What makes a command that of a sweep.
@@ -138,37 +137,5 @@ def named(argv: list[str]) -> list[str]:
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
-        raise RunError(f"sweep={name}: a name is of letters, digits, and . _ + - and at most 100 of them")
+        raise RunError(f"sweep={name!r}: a name is of letters, digits, and . _ + - and at most 100 of them")
     return argv
-
-
-def expand_resume(argv: list[str]) -> list[str]:
-    """Spell out `resume=RUN_DIR`: the recorded configuration, in the same directory, under the other overrides.
-
-    Args:
-        argv: the program and its arguments.
-
-    Raises:
-        RunError: the directory holds no run.
-    """
-    directory = next((arg.removeprefix("resume=") for arg in argv[1:] if arg.startswith("resume=")), None)
-    if directory in (None, "", "null"):
-        return argv
-    path = Path(directory).absolute()
-    if not (path / "config.yaml").is_file():
-        raise RunError(f"resume={directory}: there is no run, {path / 'config.yaml'} does not exist")
-    recorded = yaml.safe_load((path / "config.yaml").read_text())
-    if not isinstance(recorded, dict) or {"hydra", "defaults"} & recorded.keys():
-        # Hydra would act on these before dive has checked anything.
-        raise RunError(f"resume={directory}: {path / 'config.yaml'} is not the record of a run")
-    quoted = str(path).replace("'", "\\'")
-    return [
-        argv[0],
-        f"--config-path={path}",
-        "--config-name=config",
-        *(arg for arg in argv[1:] if not arg.startswith("resume=")),
-        f"resume='{quoted}'",
-        f"hydra.run.dir='{quoted}'",
-        "hydra.output_subdir=null",
-        "hydra/job_logging=none",
-    ]

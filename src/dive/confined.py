@@ -1,0 +1,25 @@
+"""Values with which a configuration would reach out of its run: refused, whoever takes them."""
+
+from pathlib import Path
+from typing import Any
+
+
+def reaching_out(key: str, value: Any) -> str | None:
+    """What a value must be instead; None where it is fine.
+
+    Args:
+        key: the full key, as ``callbacks.best.filename``.
+        value: what stands there.
+
+    >>> reaching_out("callbacks.best.filename", "best"), reaching_out("callbacks.best.filename", "../best")
+    (None, "must be a name within the run's directory")
+    """
+    name = key.rpartition(".")[2]
+    if name == "dirpath" and value is not None:
+        return "must be null: a run writes into its own directory"
+    if name == "filename" and isinstance(value, str) and (Path(value).is_absolute() or ".." in Path(value).parts):
+        return "must be a name within the run's directory"
+    # torch.compile takes the C++ compiler's name from here, and runs it.
+    if key.endswith("compile.options") and value is not None:
+        return "must be left out: it can name programs to be run"
+    return None
