@@ -123,7 +123,9 @@ def _missing_package(error: BaseException | None) -> str | None:
 
 
 def named(argv: list[str]) -> list[str]:
-    """Name a sweep that has no name by the time, to the microsecond.
+    """Name a sweep that has no name by the time, to the microsecond; and say first that it is one.
+
+    After overrides, `-m` would be one word too many to argparse.
 
     Args:
         argv: the program and its arguments.
@@ -134,6 +136,7 @@ def named(argv: list[str]) -> list[str]:
     if SWEEP.isdisjoint(argv):
         return argv
     name = next((arg.removeprefix("sweep=") for arg in argv if arg.startswith("sweep=")), None)
+    argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in SWEEP)]
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):

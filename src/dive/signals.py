@@ -57,6 +57,7 @@ class Signals:
         self._last_words = last_words
         self._before: dict[int, Any] = {}
         self._deadline: threading.Timer | None = None
+        self._pid = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -74,6 +75,10 @@ class Signals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # forked within, and not the run itself
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         if self.received is not None:
             if number == signal.SIGINT:
                 self._leave(number)

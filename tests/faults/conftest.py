@@ -99,7 +99,7 @@ SMALL = (
 
 
 class Left(NamedTuple):
-    """What a run has left: its directory, its result, the exit status or the signal that killed it, what it said."""
+    """What a run has left: directory, result, exit status or the signal that killed it, and what it said."""
 
     directory: Path
     result: dict[str, Any]
@@ -112,7 +112,8 @@ class Train(Protocol):
 
     def __call__(
         self, *overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None
-    ) -> Left: ...
+    ) -> Left:
+        """Run it."""
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ class LearningRate(pl.Callback):
         self._of_epoch: tuple[int, float] | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read it off the optimizer; an epoch that goes on keeps its own, for the next may have been set already."""
+        """Read it off the optimizer; an epoch that goes on keeps its own: the next one's may be set already."""
         epoch = trainer.current_epoch
         if self._of_epoch is None or self._of_epoch[0] != epoch:
             self._of_epoch = (epoch, trainer.optimizers[0].param_groups[0]["lr"])

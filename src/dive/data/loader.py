@@ -1,10 +1,16 @@
 """What hands out the batches of a set, from any place on."""
 
+import math
+import signal
+from collections.abc import Iterator
+from typing import Any
+
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from dive.data.batches import Batch, BatchOrder, TensorSet
 from dive.data.streams import stream
+from dive.errors import RunError
+from dive.signals import GRACE_S
 
 
 class Loader(DataLoader[Batch]):
@@ -14,13 +20,23 @@ class Loader(DataLoader[Batch]):
     seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers.
     """
 
-    def __iter__(self) -> _BaseDataLoaderIter:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its own type has nothing that is needed
         order = self._order()
         self.generator = stream("workers", order.seed, order.epoch)
         self._begun = (order.epoch, order.start)
         self._handing_out = super().__iter__()
         order.start = 0
-        return self._handing_out
+        return self._watched(self._handing_out) if self.num_workers > 0 else self._handing_out
+
+    def _watched(self, batches: Any) -> Iterator[Batch]:
+        try:
+            yield from batches
+        except (RuntimeError, OSError, EOFError) as error:
+            if all(worker.is_alive() for worker in batches._workers):
+                raise
+            raise RunError(
+                f"a worker of the data loader has died (data.num_workers={self.num_workers}), for want of memory?"
+            ) from error
 
     def state_dict(self) -> dict[str, int]:
         """The epoch, and how many of its batches have been handed out."""
@@ -54,8 +70,16 @@ def loader(
         collate_fn=as_it_is,  # type: ignore[arg-type]  # torch types it for lists of examples
         num_workers=num_workers,
         multiprocessing_context=worker_start if num_workers > 0 else None,
+        worker_init_fn=undisturbed,
         persistent_workers=num_workers > 0,
     )
+
+
+def undisturbed(_: int) -> None:
+    """Leave signals that reach all processes to the one that trains: it saves, and ends its workers itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # a clock that kills, should nobody end it
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(math.ceil(GRACE_S)))
 
 
 def as_it_is(batch: Batch) -> Batch:
