@@ -185,7 +185,7 @@ def test_what_is_not_plain_is_refused_with_its_key_and_its_type(path: Path, valu
 
 @pytest.mark.parametrize("key", [pathlib.PurePosixPath("x"), Colour.RED, np.int64(3), (1, np.int64(3)), Own()])
 def test_a_key_that_is_not_plain_is_refused_too(path: Path, key: Any) -> None:
-    with pytest.raises(RunError, match="and a key of a.b") as caught:
+    with pytest.raises(RunError, match=r"and a key of a\.b") as caught:
         save({"state_dict": {}, "a": {"b": {key: 1}}}, path)
     assert str(path) in str(caught.value)
     assert not path.exists()
@@ -228,14 +228,14 @@ def test_a_folder_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_cannot_be_read(path: Path) -> None:
-    with pytest.raises(RunError, match="last.ckpt: cannot be read: No such file or directory") as caught:
+    with pytest.raises(RunError, match=r"last\.ckpt: cannot be read: No such file or directory") as caught:
         load(path)
     assert not isinstance(caught.value, DamagedError)
 
 
 def test_an_empty_file_is_damaged(path: Path) -> None:
     path.touch()
-    with pytest.raises(DamagedError, match="last.ckpt is damaged: "):
+    with pytest.raises(DamagedError, match=r"last\.ckpt is damaged: "):
         load(path)
 
 
@@ -333,10 +333,11 @@ def test_a_pickle_without_an_archive_is_refused_and_runs_nothing(path: Path, tmp
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_any_pickle_in_a_sound_archive_is_refused_in_a_line_or_loaded(path: Path, saved: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(saved)) as records:
         payload = records.read(next(name for name in records.namelist() if name.endswith("data.pkl")))
-    draw, refused = random.Random(0), 0
+    draw, said = random.Random(0), []
     for _ in range(400):
         changed = bytearray(payload)
         changed[draw.randrange(len(changed))] = draw.randrange(256)
@@ -344,9 +345,9 @@ def test_any_pickle_in_a_sound_archive_is_refused_in_a_line_or_loaded(path: Path
         try:
             load(path)
         except RunError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 200
+            said.append(str(error))
+    assert len(said) > 200
+    assert [line for line in said if "\n" in line] == []
 
 
 @pytest.mark.parametrize("value", [Own(), np.float64(0.5), partial(print)], ids=lambda value: type(value).__name__)
@@ -404,7 +405,7 @@ def test_a_checkpoint_that_is_refused_is_not_passed_over(tmp_path: Path, saved: 
     last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
     last.write_bytes(hostile(tmp_path / "canary"))
     best.write_bytes(saved)
-    with pytest.raises(RunError, match="last.ckpt is refused"):
+    with pytest.raises(RunError, match=r"last\.ckpt is refused"):
         newest_sound([last, best])
 
 
