@@ -80,7 +80,7 @@ def test_other_files_need_not_wait_for_the_disk(tmp_path: Path, steps: list[str]
     assert steps == ["move to file.txt"]
 
 
-@pytest.mark.parametrize("content", ["ä\n", b"\xc3\xa4\n", memoryview(b"\xc3\xa4\n")], ids=["text", "bytes", "view"])
+@pytest.mark.parametrize("content", ["ä\n", b"\xc3\xa4\n", memoryview(b"\xc3\xa4\n")], ids=type)
 @pytest.mark.parametrize("durable", [False, True])
 def test_text_and_bytes_are_written_as_they_are(
     tmp_path: Path, content: str | bytes | memoryview, durable: bool
