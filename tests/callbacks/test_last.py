@@ -127,6 +127,7 @@ def test_a_signal_in_a_batch_is_heeded_after_it(tmp_path: Path, number: int, cod
         ("on_train_batch_start", 1, {"accumulate_grad_batches": 2}, (0, 1, 2)),
         ("on_validation_batch_start", 1, {"val_check_interval": 1, "accumulate_grad_batches": 2}, (0, 1, 2)),
         ("on_train_batch_start", 5, {"max_epochs": -1, "max_steps": 5}, (1, 5, 0)),
+        ("on_train_batch_start", 2, {"max_epochs": -1, "max_steps": 2, "val_check_interval": 2}, (0, 2, 0)),
     ],
 )
 def test_a_signal_is_heeded_where_training_can_go_on_from(
