@@ -1,5 +1,7 @@
 """Epoch means against plain means over the examples."""
 
+import io
+
 import pytest
 import torch
 from torch import Tensor
@@ -55,3 +57,29 @@ def test_reduced_means_are_over_the_examples_of_all_processes() -> None:
     together = second.compute(lambda total: total + sent[0])
     assert together["loss"].item() == pytest.approx(10 / 4)
     assert together["acc"].item() == pytest.approx(3 / 4)
+
+
+def test_means_kept_in_the_middle_of_an_epoch_go_on_to_the_same_bits() -> None:
+    torch.manual_seed(0)
+    losses, right = torch.rand(40).split(1), torch.randint(0, 5, (40,)).split(1)
+    whole, first, second = EpochMeans(), EpochMeans(), EpochMeans()
+    second.update({"loss": torch.tensor(9.0)}, 1)  # forgotten
+    for i, (loss, acc) in enumerate(zip(losses, right, strict=True)):
+        if i == 23:
+            content = io.BytesIO()
+            torch.save(first.state_dict(), content)
+            second.load_state_dict(torch.load(io.BytesIO(content.getvalue()), weights_only=True))
+            assert second.num_examples == 23 * 4
+        for means in (whole, first if i < 23 else second):
+            means.update({"loss": loss[0], "acc": acc[0]}, 4)
+    assert second.compute() == whole.compute()
+
+
+def test_between_epochs_there_is_nothing_to_keep() -> None:
+    means = EpochMeans()
+    assert means.state_dict() == {"sums": {}, "num_examples": 0}
+    means.update({"loss": torch.tensor(6.0)}, 3)
+    means.compute()
+    assert means.state_dict() == {"sums": {}, "num_examples": 0}
+    means.load_state_dict(means.state_dict())
+    assert means.compute() == {}

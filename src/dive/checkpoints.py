@@ -4,6 +4,7 @@ import io
 import pickle
 import zipfile
 import zlib
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ Checkpoint = dict[str, Any]
 
 # What torch.load takes with weights_only=True, as far as checkpoints of ours need it.
 PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
+MAPPINGS = (dict, OrderedDict, Counter)
 
 # Hyperparameters by which Lightning's `load_from_checkpoint` is told what to import and call.
 CALLS = ("_instantiator", "_class_path")
@@ -64,7 +66,7 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def _not_plain(value: Any, key: str) -> Iterator[str]:
-    if isinstance(value, Mapping) and type(value).__module__ in ("builtins", "collections"):
+    if type(value) in MAPPINGS:
         for name, item in value.items():
             yield from _not_plain(name, f"a key of {key}")
             yield from _not_plain(item, f"{key}.{name}" if key else str(name))
@@ -105,6 +107,9 @@ def load(path: Path, map_location: Any = None) -> Checkpoint:
         raise RunError(f"{path} is refused: it holds more than tensors and plain containers ({reason})") from error
     except RuntimeError as error:
         raise DamagedError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from error
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
+        # Its checksums are right: somebody has made it so.
+        raise RunError(f"{path} is refused: it makes no sense ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise RunError(f"{path} is refused: it is no checkpoint of a run")
     if (call := next(_calls(checkpoint), None)) is not None:
@@ -116,6 +121,9 @@ def _calls(checkpoint: Any) -> Iterator[str]:
     if isinstance(checkpoint, Mapping):
         yield from (name for name in CALLS if name in checkpoint)
         for value in checkpoint.values():
+            yield from _calls(value)
+    elif isinstance(checkpoint, list | tuple):
+        for value in checkpoint:
             yield from _calls(value)
 
 

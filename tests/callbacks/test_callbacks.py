@@ -168,6 +168,30 @@ def test_checkpoints_are_plain_data_with_the_weights_of_the_run(
     assert torch.equal(twin.b, fitted.task.model.b)
 
 
+def test_a_resumed_run_finds_its_best_checkpoint_where_its_directory_is_now(tmp_path: Path) -> None:
+    before, now = tmp_path / "before", tmp_path / "now"
+    trainer(before, *best_and_last("val/loss"), epochs=2).fit(Scripted("val/loss", [0.2, 0.1]), data())
+    before.rename(now)
+    best, *others = best_and_last("val/loss")
+    trainer(now, best, *others, epochs=4).fit(
+        Scripted("val/loss", [0.2, 0.1, 0.15, 0.05]), data(), ckpt_path=now / "checkpoints" / "last.ckpt"
+    )
+    assert isinstance(best, Best)
+    assert best.best_model_path == str(now / "checkpoints" / "best.ckpt")
+    assert list(best.best_k_models) == [best.best_model_path]
+    assert load(now / "checkpoints" / "best.ckpt")["epoch"] == 3
+    assert sorted(path.name for path in (now / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert not before.exists()
+
+
+def test_a_run_that_had_no_best_epoch_yet_goes_on_without_one(tmp_path: Path) -> None:
+    best = Best("val/loss")
+    best.dirpath = str(tmp_path)
+    fresh = Best("val/loss").state_dict()
+    best.load_state_dict(fresh)
+    assert (best.best_model_path, best.last_model_path, best.best_k_models) == ("", "", {})
+
+
 def test_a_metric_of_unknown_direction_cannot_name_the_best_epoch() -> None:
     with pytest.raises(ValueError, match="'val/luck'"):
         Best("val/luck")
@@ -190,6 +214,20 @@ def test_training_goes_on_while_it_gets_better(tmp_path: Path) -> None:
     goes_on = trainer(tmp_path, EarlyStopping("val/loss", patience=1), epochs=4)
     goes_on.fit(Scripted("val/loss", [4, 3, 2, 1]), data())
     assert goes_on.current_epoch == 4
+
+
+@pytest.mark.parametrize(("epochs", "more"), [(6, 0), (3, 1)])
+def test_training_that_had_stopped_stays_stopped_and_one_that_had_not_goes_on(
+    tmp_path: Path, epochs: int, more: int
+) -> None:
+    values = [3, 2, 2.5, 2.4, 0, 0]
+    first = trainer(tmp_path, EarlyStopping("val/loss", patience=2), Last(), ExactResume(), epochs=epochs)
+    first.fit(Scripted("val/loss", values), data())
+    again = trainer(tmp_path, EarlyStopping("val/loss", patience=2), Last(), ExactResume(), epochs=6)
+    again.fit(Scripted("val/loss", values), data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert first.current_epoch == 4 - more
+    assert again.current_epoch == 4
+    assert again.global_step == 4 * 3
 
 
 def test_a_little_better_than_min_delta_is_not_better(tmp_path: Path) -> None:
@@ -300,6 +338,20 @@ def test_the_learning_rate_is_that_of_the_epoch_s_steps(tmp_path: Path) -> None:
     }
 
 
+def test_the_learning_rate_of_an_epoch_under_way_is_kept_though_its_scheduler_has_stepped() -> None:
+    first, second, logged = LearningRate(), LearningRate(), []
+    fit: Any = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.03}])])
+    task: Any = SimpleNamespace(log=lambda name, value, **_: logged.append((name, value)))
+    first.on_train_epoch_start(fit, task)
+    fit.optimizers[0].param_groups[0]["lr"] = 0.01
+    second.setup(fit, task, "fit")
+    second.load_state_dict(first.state_dict())
+    second.on_train_epoch_start(fit, task)
+    second.on_train_epoch_end(fit, task)
+    second.on_train_epoch_start(fit, task)
+    assert logged == [("lr", 0.03), ("lr", 0.03), ("lr", 0.01)]
+
+
 class Timed(Regression):
     """A training batch takes a second, a validation batch a hundred."""
 
@@ -331,6 +383,40 @@ def test_throughput_counts_each_training_example_and_no_time_of_validation(
     rates = [row["train/samples_per_second"] for row in history.rows.values()]
     assert rates == [pytest.approx(10 / 3)] * 3
     assert task.now == 9 + (300 if validate else 0)
+
+
+def test_throughput_counted_in_the_middle_of_an_epoch_is_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("dive.callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: now))
+    logged: dict[str, float] = {}
+    fit: Any = SimpleNamespace(world_size=1)
+    task = regression()
+    task.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign]
+    first, second = Throughput(), Throughput()
+    first.on_train_epoch_start(fit, task)
+    assert first.state_dict() == {"seconds": 0.0, "samples": 0}
+    task.means["train"].num_examples, now = 8, 2.0
+    kept = first.state_dict()
+    assert kept == {"seconds": 2.0, "samples": 8}
+    assert first.state_dict() == kept  # asking changes nothing
+
+    now = 100.0  # of another process, whose task has got back the means of the epoch so far
+    second.load_state_dict(kept)
+    second.on_train_epoch_start(fit, task)
+    task.means["train"].num_examples, now = 10, 101.0
+    second.on_train_epoch_end(fit, task)
+    assert second.state_dict() == {"seconds": 3.0, "samples": 10}
+    assert logged == {"train/samples_per_second": 2.0}  # two in a second: of this process alone
+
+
+def test_an_epoch_without_a_step_left_has_no_throughput() -> None:
+    fit: Any = SimpleNamespace(world_size=1)
+    task = regression()
+    task.log = lambda *_, **__: pytest.fail("nothing was trained")  # type: ignore[method-assign]
+    throughput = Throughput()
+    throughput.on_train_epoch_start(fit, task)
+    throughput.on_train_epoch_end(fit, task)
+    assert throughput.state_dict()["samples"] == 0
 
 
 def shown(

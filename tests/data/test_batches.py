@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor, nn
 
 from dive.data import SyntheticRegression
 from dive.data.batches import BatchOrder, TensorSet
-from dive.data.loader import loader
 from dive.models import LinearRegression
 from dive.tasks import Regression
 from dive.trainer import Trainer
@@ -158,20 +156,16 @@ def test_a_set_moved_to_a_device_has_the_same_examples() -> None:
     assert {moved.inputs.device.type, moved.targets.device.type} == {"meta"}
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_no_workers_and_two_give_the_same_batches(shuffle: bool) -> None:
-    examples = some_examples(10)
-    loaders = [
-        loader(examples, BatchOrder(10, 4, training=True, shuffle=shuffle), num_workers=count) for count in (0, 2)
-    ]
-    for epoch in range(2):
-        seen = []
-        for batches_of in loaders:
-            _set_sampler_epoch(batches_of, epoch)
-            seen.append([(inputs.tolist(), targets.tolist()) for inputs, targets in batches_of])
-        assert seen[0] == seen[1]
-        assert [inputs for inputs, _ in seen[0]] == batches(10, 4, training=True, shuffle=shuffle, epoch=epoch)
-        assert all(target == number + 100 for batch in seen[0] for number, target in zip(*batch, strict=True))
+@pytest.mark.parametrize(("shuffle", "world_size"), [(True, 1), (False, 1), (True, 2)])
+def test_an_order_begun_later_has_the_rest_of_the_same_batches(shuffle: bool, world_size: int) -> None:
+    settings = {"training": True, "shuffle": shuffle, "seed": 3, "world_size": world_size, "rank": world_size - 1}
+    whole = batches(10, 4, **settings, epoch=2)
+    for start in range(4):
+        order = BatchOrder(10, 4, **settings)
+        order.set_epoch(2)
+        order.start = start
+        assert [batch.tolist() for batch in order] == whole[start:]
+        assert len(order) == 3  # of the epoch, however much of it is left
 
 
 class Recorder(pl.Callback):

@@ -86,6 +86,20 @@ def test_a_resumed_run_goes_on_with_the_rows_of_the_earlier_one(tmp_path: Path) 
     assert second.best("val/loss")["epoch"] == 3
 
 
+@pytest.mark.parametrize(
+    ("step", "left"), [(0, []), (3, []), (4, [3]), (8, [3, 7]), (10, [3, 7]), (13, [3, 7, 11, 12])]
+)
+def test_going_on_from_a_checkpoint_forgets_what_was_logged_after_it(
+    tmp_path: Path, step: int, left: list[int]
+) -> None:
+    told(tmp_path).save()
+    history = History(tmp_path)
+    history.go_on_from(step)  # after so many steps; the last of them has the number before
+    assert list(history.rows) == left
+    history.save()
+    assert list(read_rows(tmp_path / "metrics.csv")) == left
+
+
 def test_the_best_row_is_the_lowest_loss_or_the_highest_accuracy(tmp_path: Path) -> None:
     history = told(tmp_path)
     assert history.best("val/loss") == history.rows[7]

@@ -1,5 +1,6 @@
 """What TensorBoard would show of a run, read back from its event files."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,3 +51,20 @@ def test_its_folder_holds_event_files_and_nothing_beside_them(tmp_path: Path) ->
     logger.finalize("success")
     assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
     assert all(path.name.startswith("events.out.tfevents.") for path in (tmp_path / "tensorboard").iterdir())
+
+
+def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tmp_path: Path) -> None:
+    first = TensorBoard(tmp_path)
+    for step in range(6):
+        first.log_metrics({"val/loss": float(step)}, step=step)
+    first.finalize("success")
+    time.sleep(1.1)  # files are read in the order of their names, which have the second
+    second = TensorBoard(tmp_path)
+    second.go_on_from(4)
+    for step in (4, 5, 6):
+        second.log_metrics({"val/loss": 10.0 * step}, step=step)
+    second.finalize("success")
+    assert scalars(tmp_path / "tensorboard")["val/loss"] == [
+        *((step, float(step)) for step in range(4)),
+        *((step, 10.0 * step) for step in (4, 5, 6)),
+    ]

@@ -13,8 +13,8 @@ class Last(pl.Callback):
     """Keep the state of training as ``checkpoints/last.ckpt``, after each epoch and when a signal asks to leave.
 
     An epoch is saved when all of it is logged: at the start of the next, or at the end of training. A signal is
-    heeded after the batch it came in, of training or of validation; among several processes at once, and without
-    saving, since they would not stop at the same step.
+    heeded after the batch it came in, of training or of validation, unless gradients are held or no step is left;
+    among several processes at once, and without saving, since they would not stop at the same step.
 
     Args:
         every_n_steps: save within epochs too, after each so many optimizer steps; None does not.
@@ -38,7 +38,7 @@ class Last(pl.Callback):
         def ask(interrupted: Interrupted) -> None:
             self._asked = interrupted
             self.on_train_batch_end = self._leave_in_epoch
-            self.on_validation_batch_end = self._leave
+            self.on_validation_batch_end = self._leave_in_validation
             trainer._signal_connector.received_sigterm = False  # else Lightning would leave without saving
 
         if trainer.world_size == 1:
@@ -68,6 +68,10 @@ class Last(pl.Callback):
         if between_steps(trainer):
             self._leave(trainer)
 
+    def _leave_in_validation(self, trainer: pl.Trainer, *_: Any) -> None:
+        if not trainer.fit_loop.epoch_loop._should_accumulate() and not all_steps_taken(trainer):
+            self._leave(trainer)
+
     def _leave(self, trainer: pl.Trainer, *_: Any) -> None:
         self._save(trainer)
         assert self._asked is not None
@@ -82,4 +86,9 @@ def between_steps(trainer: pl.Trainer) -> bool:
     """Whether the next thing to do is another step of this epoch: no gradients are held, no validation is due."""
     loop = trainer.fit_loop.epoch_loop
     due = loop._num_ready_batches_reached() or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return not due and not loop._should_accumulate()
+    return not due and not loop._should_accumulate() and not all_steps_taken(trainer)
+
+
+def all_steps_taken(trainer: pl.Trainer) -> bool:
+    """Whether no step is left of `max_steps`: a fit that goes on then would not come to the end of its epoch."""
+    return 0 <= trainer.max_steps <= trainer.global_step

@@ -1,7 +1,5 @@
 """The learning rate as a curve."""
 
-from typing import Any
-
 import pytorch_lightning as pl
 
 
@@ -9,19 +7,26 @@ class LearningRate(pl.Callback):
     """Log the learning rate of each epoch as ``lr``."""
 
     def __init__(self) -> None:
-        self._of_epoch: tuple[int, float] | None = None
+        self._rate: float | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Forget what a fit that was broken off has left."""
+        self._rate = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read it off the optimizer; an epoch that goes on keeps its own: the next one's may be set already."""
-        epoch = trainer.current_epoch
-        if self._of_epoch is None or self._of_epoch[0] != epoch:
-            self._of_epoch = (epoch, trainer.optimizers[0].param_groups[0]["lr"])
-        pl_module.log("lr", self._of_epoch[1], sync_dist=True)
+        """Read it off the optimizer, unless the epoch goes on: schedulers step before validation."""
+        if self._rate is None:
+            self._rate = trainer.optimizers[0].param_groups[0]["lr"]
+        pl_module.log("lr", self._rate, sync_dist=True)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The epoch, and its rate."""
-        return {"of_epoch": self._of_epoch}
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The next epoch has its own."""
+        self._rate = None
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember them."""
-        self._of_epoch = state_dict["of_epoch"]
+    def state_dict(self) -> dict[str, float | None]:
+        """The rate of an epoch that is under way."""
+        return {"rate": self._rate}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Go on with that epoch."""
+        self._rate = state_dict["rate"]
