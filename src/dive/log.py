@@ -26,9 +26,14 @@ NOT_OURS = (
 
 
 def quiet() -> None:
-    """Silence the warnings of `NOT_OURS`, and no others."""
+    """Silence the warnings of `NOT_OURS` and Lightning's advert for its own service, and nothing else."""
     for message in NOT_OURS:
         warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advert)
+
+
+def _no_advert(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
 
 
 def log_to(file: Path, terminal: bool = True) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from dive.data import FashionMNIST, Garments
+from dive import build
+from dive.compose import settings
+from dive.data import Garments
 from dive.errors import DataError
 
 
-def garments(**settings: Any) -> Garments:
+def garments(**changes: Any) -> Garments:
     few = {
         "num_train": 60,
         "num_test": 20,
@@ -19,11 +21,11 @@ def garments(**settings: Any) -> Garments:
         "val_size": 10,
         "batch_size": 8,
     }
-    return Garments(**few | settings)
+    return Garments(**few | changes)
 
 
 def test_it_has_the_shapes_and_classes_of_fashion_mnist_and_a_name_of_its_own() -> None:
-    drawn, real = garments(), FashionMNIST("data", resize=[28, 28], val_size=10, batch_size=8)
+    drawn, real = garments(), build.data(settings("model=mlp", "data=fashion_mnist"))
     for name in ("num_inputs", "num_outputs", "class_names", "size"):
         assert getattr(drawn, name) == getattr(real, name)
     assert drawn.name != real.name
