@@ -259,7 +259,8 @@ def test_what_a_class_passes_on_is_judged_by_its_parent() -> None:
     assert line.startswith("trainer.max_epoch=3: unknown; did you mean 'max_epochs'? Choose from compile, ")
     (line,) = problems({"data": GARMENTS | {"batchsize": 3}})
     assert line.endswith(
-        "from num_train, num_test, draw_seed, resize, val_size, batch_size, seed, shuffle, num_workers, worker_start"
+        "from num_train, num_test, draw_seed, resize, val_size, "
+        "batch_size, seed, shuffle, num_workers, worker_start"
     )
 
 
