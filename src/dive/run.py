@@ -140,7 +140,7 @@ class Run:
     def _write_result(self, result: dict[str, Any]) -> None:
         if rank_zero_only.rank == 0:
             result |= {"seconds": time.perf_counter() - self._start, "peak_memory_mb": peak_memory_mb()}
-            put(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+            put(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n", durable=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -1,25 +1,26 @@
 """The published files: read, and told apart when damaged or missing."""
 
-import gzip
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.data.published import (
+    COMPLETE,
+    CONTENTS,
+    DIGESTS,
+    IMAGES,
+    LAST,
+    contents,
+    empty,
+    flip,
+    put_archives,
+    truncate,
+)
 from torchvision.datasets import FashionMNIST
 
 from dive.data import archives
 from dive.errors import DataError
-
-CONTENTS = {name: f"content of {name}, ".encode() * 50 for name in archives.DIGESTS}
-ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
-DIGESTS = {
-    name: (hashlib.sha256(ARCHIVES[name]).hexdigest(), hashlib.sha256(CONTENTS[name]).hexdigest())
-    for name in CONTENTS
-}
-IMAGES = "train-images-idx3-ubyte"
-LAST = "t10k-labels-idx1-ubyte"
 
 
 @pytest.fixture(autouse=True)
@@ -29,46 +30,12 @@ def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the files belong; it does not exist yet."""
-    return archives.raw_folder(tmp_path / "data")
-
-
-@pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What archives log, also where an earlier test has cut off the root logger."""
     archives.log.addHandler(caplog.handler)
     with caplog.at_level(logging.WARNING, archives.log.name):
         yield caplog
     archives.log.removeHandler(caplog.handler)
-
-
-def put_archives(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for name, content in ARCHIVES.items():
-        (folder / f"{name}.gz").write_bytes(content)
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but the lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-
-
-COMPLETE = CONTENTS | {f"{name}.gz": archive for name, archive in ARCHIVES.items()}
-
-
-def truncate(content: bytes) -> bytes:
-    return content[:-1]
-
-
-def empty(content: bytes) -> bytes:
-    return b""
-
-
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def test_read_prefers_the_unpacked_file(folder: Path, messages: pytest.LogCaptureFixture) -> None:

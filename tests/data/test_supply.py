@@ -1,7 +1,5 @@
 """The published files in their folder: downloaded once, repaired, imported; whole or not at all."""
 
-import gzip
-import hashlib
 import logging
 import os
 import resource
@@ -12,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.data.published import (
+    ARCHIVES,
+    COMPLETE,
+    CONTENTS,
+    DIGESTS,
+    IMAGES,
+    LAST,
+    contents,
+    empty,
+    flip,
+    put_archives,
+    truncate,
+)
 
 from dive.data import archives, supply
 from dive.errors import DataError
-
-CONTENTS = {name: f"content of {name}, ".encode() * 50 for name in archives.DIGESTS}
-ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
-DIGESTS = {
-    name: (hashlib.sha256(ARCHIVES[name]).hexdigest(), hashlib.sha256(CONTENTS[name]).hexdigest())
-    for name in CONTENTS
-}
-IMAGES = "train-images-idx3-ubyte"
-LAST = "t10k-labels-idx1-ubyte"
 
 
 @pytest.fixture(autouse=True)
@@ -33,46 +35,12 @@ def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where the files belong; it does not exist yet."""
-    return archives.raw_folder(tmp_path / "data")
-
-
-@pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What is logged, also where an earlier test has cut off the root logger."""
     supply.log.addHandler(caplog.handler)
     with caplog.at_level(logging.WARNING, supply.log.name):
         yield caplog
     supply.log.removeHandler(caplog.handler)
-
-
-def put_archives(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for name, content in ARCHIVES.items():
-        (folder / f"{name}.gz").write_bytes(content)
-    return folder
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but the lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
-
-
-COMPLETE = CONTENTS | {f"{name}.gz": archive for name, archive in ARCHIVES.items()}
-
-
-def truncate(content: bytes) -> bytes:
-    return content[:-1]
-
-
-def empty(content: bytes) -> bytes:
-    return b""
-
-
-def flip(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def good(name: str, pause: Any) -> Iterable[bytes]:

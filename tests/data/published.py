@@ -1,0 +1,44 @@
+"""Four tiny files that stand for the published ones of Fashion-MNIST, sound and damaged."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+from dive.data import archives
+
+CONTENTS = {name: f"content of {name}, ".encode() * 50 for name in archives.DIGESTS}
+ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
+DIGESTS = {
+    name: (hashlib.sha256(ARCHIVES[name]).hexdigest(), hashlib.sha256(CONTENTS[name]).hexdigest())
+    for name in CONTENTS
+}
+IMAGES = "train-images-idx3-ubyte"
+LAST = "t10k-labels-idx1-ubyte"
+
+
+def put_archives(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in ARCHIVES.items():
+        (folder / f"{name}.gz").write_bytes(content)
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder but the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
+
+
+COMPLETE = CONTENTS | {f"{name}.gz": archive for name, archive in ARCHIVES.items()}
+
+
+def truncate(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def empty(content: bytes) -> bytes:
+    return b""
+
+
+def flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
