@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import re
 import zipfile
 import zlib
 from collections import Counter, OrderedDict
@@ -103,8 +104,11 @@ def load(path: Path, map_location: Any = None) -> Checkpoint:
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0] or "no checkpoint"
-        raise RunError(f"{path} is refused: it holds more than tensors and plain containers ({reason})") from error
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"asks for {named[1]}" if named else "cannot be read as such"
+        raise RunError(
+            f"{path} is refused: a checkpoint is tensors and plain containers, and it {what}"
+        ) from error
     except RuntimeError as error:
         raise DamagedError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from error
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:

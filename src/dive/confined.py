@@ -12,13 +12,13 @@ def reaching_out(key: str, value: Any) -> str | None:
         value: what stands there.
 
     >>> reaching_out("callbacks.best.filename", "best"), reaching_out("callbacks.best.filename", "../best")
-    (None, "must be a name within the run's directory")
+    (None, "must be a name within the run")
     """
     name = key.rpartition(".")[2]
     if name == "dirpath" and value is not None:
         return "must be null: a run writes into its own directory"
     if name == "filename" and isinstance(value, str) and (Path(value).is_absolute() or ".." in Path(value).parts):
-        return "must be a name within the run's directory"
+        return "must be a name within the run"
     # torch.compile takes the C++ compiler's name from here, and runs it.
     if key.endswith("compile.options") and value is not None:
         return "must be left out: it can name programs to be run"

@@ -14,7 +14,7 @@ def put(path: Path, content: str | bytes | memoryview, durable: bool = False) ->
         durable: wait until it is on the disk, so that it outlives a crash of the whole machine.
 
     Raises:
-        OSError: the disk is full, say; what was at `path` is as it was, and nothing is left beside it.
+        OSError: the disk is full, say; it names `path`, where all is as it was, and nothing is left beside it.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -24,6 +24,9 @@ def put(path: Path, content: str | bytes | memoryview, durable: bool = False) ->
                 file.flush()
                 os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

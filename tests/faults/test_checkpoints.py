@@ -93,8 +93,7 @@ def test_a_disk_that_fills_up_ends_the_run(
     )
     assert done.returncode == 1, done.stderr
     message = done.stderr.strip().splitlines()[-1]
-    assert message.startswith("error: ")
-    assert "No space left on device" in message
+    assert message == f"error: {run / 'metrics.csv'}: No space left on device"
     table = (tmp_path / "metrics.csv").read_text().splitlines()
     assert len(table) >= 3
     assert len({line.count(",") for line in table}) == 1, "no line of it is half a line"
@@ -212,7 +211,7 @@ def test_a_hostile_checkpoint_is_refused(
     path, canary = stopped.directory / "checkpoints" / "last.ckpt", tmp_path / "canary"
     torch.save(attack(checkpoints.load(path), canary), path)
     before = path.read_bytes()
-    with pytest.raises(RunError, match=r"is refused: it (names code to be called|holds more than tensors)"):
+    with pytest.raises(RunError, match=r"is refused: .*it (names code to be called|asks for posix.system)"):
         checkpoints.load(path)
     left = train_apart(f"resume={stopped.directory}", directory=stopped.directory)
     message = left.said.strip().splitlines()[-1]

@@ -27,6 +27,7 @@ FEW = (
     "trainer.max_epochs=1",
 )
 
+CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
 PROFILER = "pytorch_lightning.profilers.SimpleProfiler"
 
 Said = Callable[..., str]
@@ -187,7 +188,7 @@ def test_a_record_that_is_more_than_a_record_is_refused(refused: Said, outcome: 
 )
 def test_an_allowed_class_is_not_made_to_reach_out(refused: Said, outcome: Outcome) -> None:
     words = {
-        "callbacks.best.filename=../../canary": "must be a name within the run's directory",
+        f"+callbacks.more={{_target_:{CHECKPOINT},filename:../../canary}}": "must be a name within the run",
         f"trainer.profiler={{_target_:{PROFILER},dirpath:/tmp}}": "must be null: a run writes into its own",
         "trainer.compile={options:{cpp.cxx:evil}}": "must be left out: it can name programs to be run",
     }

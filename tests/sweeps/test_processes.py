@@ -1,5 +1,6 @@
 """Tasks in processes of their own: what comes back, how many at a time, and that none is left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -299,3 +300,8 @@ def test_tasks_die_with_the_process_that_runs_them(tmp_path: Path) -> None:
 def test_a_large_value_comes_back() -> None:
     ((_, ended),) = run([Task(partial(mul, "x", 1_000_000))], workers=1, threads=1)
     assert len(ended.value) == 1_000_000
+
+
+def test_a_task_starts_processes_of_its_own_as_it_would_alone() -> None:
+    ((_, ended),) = run([Task(multiprocessing.get_start_method)], workers=1, threads=1)
+    assert ended == Ended(value=multiprocessing.get_start_method())

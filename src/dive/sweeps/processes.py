@@ -138,6 +138,7 @@ def _kill_group(process: BaseProcess) -> None:
 
 
 def _process(call: bytes, output: Path | None, connection: Connection, threads: int, device: str | None) -> None:
+    multiprocessing.set_start_method(None, force=True)  # its own processes start as they would in a run alone
     os.setpgrp()  # Ctrl-C on the terminal is for the parent, which then tells this process
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if output is not None:
