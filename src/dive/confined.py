@@ -12,7 +12,7 @@ def reaching_out(key: str, value: Any) -> str | None:
         value: what stands there.
 
     >>> reaching_out("callbacks.best.filename", "best"), reaching_out("callbacks.best.filename", "../best")
-    (None, "must be a name within the run")
+    (None, 'must be a name within the run')
     """
     name = key.rpartition(".")[2]
     if name == "dirpath" and value is not None:
