@@ -20,7 +20,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from dive.checkpoints import CheckpointFiles, DamagedError, load, newest_sound, save
+from dive.checkpoints import CheckpointFiles, DamagedError, load, save
 from dive.errors import RunError
 
 SMALL = {
@@ -379,36 +379,6 @@ def test_a_checkpoint_that_names_code_to_be_called_is_refused(
 
 
 # Where to go on from.
-
-
-def test_the_newest_checkpoint_is_gone_on_from(tmp_path: Path) -> None:
-    last, best, missing = (tmp_path / f"{name}.ckpt" for name in ("last", "best", "missing"))
-    save(SMALL, last)
-    save(SMALL, best)
-    assert newest_sound([last, best]) == (last, [])
-    assert newest_sound([missing, best]) == (best, [])
-    assert newest_sound([missing]) == newest_sound([]) == (None, [])
-
-
-def test_damaged_checkpoints_are_passed_over_and_told(tmp_path: Path, saved: bytes) -> None:
-    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
-    last.write_bytes(saved[:-100])
-    best.write_bytes(saved)
-    found, damaged = newest_sound([last, best])
-    assert found == best
-    assert [line.partition(" is damaged: ")[0] for line in damaged] == [str(last)]
-    best.write_bytes(b"")
-    found, damaged = newest_sound([last, best])
-    assert found is None
-    assert [line.partition(" is damaged: ")[0] for line in damaged] == [str(last), str(best)]
-
-
-def test_a_checkpoint_that_is_refused_is_not_passed_over(tmp_path: Path, saved: bytes) -> None:
-    last, best = tmp_path / "last.ckpt", tmp_path / "best.ckpt"
-    last.write_bytes(hostile(tmp_path / "canary"))
-    best.write_bytes(saved)
-    with pytest.raises(RunError, match=r"last\.ckpt is refused"):
-        newest_sound([last, best])
 
 
 # By Lightning.

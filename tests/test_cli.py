@@ -422,3 +422,14 @@ def test_what_trains_nothing_does_not_wait_for_torch(name: str, shown: str, back
     }
     assert {"dive.cli", "hydra"} <= imported
     assert {"torch", "pytorch_lightning", "numpy", "dive.build"}.isdisjoint(imported)
+
+
+@pytest.mark.parametrize("words", [["-m", "resume=outputs/a"], ["resume=outputs/a,outputs/b", "--multirun"]])
+def test_a_sweep_does_not_go_on_with_a_run(words: list[str]) -> None:
+    with pytest.raises(RunError, match="a sweep goes on when it is said again"):
+        cli.named(["train.py", *words])
+
+
+def test_that_it_is_a_sweep_may_be_said_anywhere() -> None:
+    told = cli.named(["train.py", "model=mlp", "seed=0,1", "-m", "sweep=a"])
+    assert told == ["train.py", "-m", "model=mlp", "seed=0,1", "sweep=a"]

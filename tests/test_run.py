@@ -26,7 +26,8 @@ CONFIG = {
     "resume": None,
     "name": "ä",
 }
-CHECKPOINT = {"state_dict": {}, "epoch": 3}
+LOOPS = {"fit_loop": {"epoch_progress": {"current": {"processed": 3}}}}
+CHECKPOINT = {"state_dict": {}, "loops": LOOPS}
 BEGINNING = {".lock", "config.yaml", "command.txt", "environment.json", "code.diff", "train.log"}
 
 
@@ -288,8 +289,9 @@ def test_a_run_without_a_checkpoint_cannot_be_resumed_and_keeps_its_result(direc
     before = files(directory)
     with pytest.raises(RunError) as caught, Run(directory, CONFIG, resume=True):
         pytest.fail("it must not run")
-    checkpoint = directory / "checkpoints" / "last.ckpt"
-    assert str(caught.value) == f"resume={directory}: nothing to go on from, {checkpoint} does not exist"
+    last, best = (directory / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    missing = f"{last} does not exist; {best} does not exist"
+    assert str(caught.value) == f"resume={directory}: nothing to go on from: {missing}"
     assert files(directory) == before
 
 
@@ -367,7 +369,7 @@ def test_where_all_checkpoints_are_damaged_nothing_starts_anew(directory: Path) 
     before = files(directory)
     with pytest.raises(RunError) as caught, Run(directory, CONFIG, resume=True):
         pytest.fail("it must not run")
-    assert str(caught.value).startswith(f"resume={directory}: nothing to go on from, {last} is damaged: ")
+    assert str(caught.value).startswith(f"resume={directory}: nothing to go on from: {last} is damaged: ")
     assert files(directory) == before
 
 

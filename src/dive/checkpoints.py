@@ -6,7 +6,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -129,23 +129,3 @@ def _calls(checkpoint: Any) -> Iterator[str]:
     elif isinstance(checkpoint, list | tuple):
         for value in checkpoint:
             yield from _calls(value)
-
-
-def newest_sound(paths: Sequence[Path]) -> tuple[Path | None, list[str]]:
-    """The first of some checkpoints that can be gone on from, and what is wrong with those before it.
-
-    Args:
-        paths: newest first; those that do not exist are passed over.
-
-    Raises:
-        RunError: one of them is not damaged but was made to be refused: then none is to be trusted.
-    """
-    damaged: list[str] = []
-    for path in filter(Path.is_file, paths):
-        try:
-            load(path)
-        except DamagedError as error:
-            damaged.append(str(error))
-        else:
-            return path, damaged
-    return None, damaged

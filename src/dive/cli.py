@@ -34,7 +34,7 @@ def run(main: Callable[[], object]) -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     try:
-        sys.argv = named(expand_resume(sys.argv))
+        sys.argv = expand_resume(named(sys.argv))
         if SWEEP.isdisjoint(sys.argv):
             main()
         else:
@@ -131,11 +131,13 @@ def named(argv: list[str]) -> list[str]:
         argv: the program and its arguments.
 
     Raises:
-        RunError: the name given could not be that of a directory.
+        RunError: the name given could not be that of a directory, or a run is to be gone on with.
     """
     if SWEEP.isdisjoint(argv):
         return argv
     name = next((arg.removeprefix("sweep=") for arg in argv if arg.startswith("sweep=")), None)
+    if any(re.match("resume=.", arg) and arg != "resume=null" for arg in argv):
+        raise RunError("resume= goes on with one run; a sweep goes on when it is said again, with its sweep=NAME")
     argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in SWEEP)]
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]

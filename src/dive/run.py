@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import resource
 import signal
 import sys
@@ -19,17 +20,14 @@ from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from dive import provenance
-from dive.checkpoints import newest_sound
+from dive.checkpoints import load
 from dive.errors import RunError, UserError
 from dive.files import put, tidy
+from dive.going_on import compare, newest_sound
 from dive.log import log_to
-from dive.recorded import differences, recorded_config
 from dive.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
-
-# What may differ when a run goes on: all else stands in its checkpoint, and would be told wrong.
-MAY_CHANGE = ("trainer", "callbacks", "logger")
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 LOCK = ".lock"
@@ -76,24 +74,23 @@ class Run:
 
     def __enter__(self) -> Self:
         with ExitStack() as entered:
-            damaged = self._find_checkpoint() if self.resume else []
+            passed_over = self._find_checkpoint() if self.resume else []
             if rank_zero_only.rank == 0:
                 self._claim(entered)
                 self._tell()
-            entered.enter_context(Signals(self._last_words))
+            entered.enter_context(Signals(self._leave_at_once))
             self._within = entered.pop_all()
         log_to(self.directory / "train.log", terminal=not self.quiet)
-        for message in damaged:
-            log.warning("%s; going on from %s", message, self.checkpoint)
+        for why in passed_over:
+            log.warning("%s; going on from %s", why, self.checkpoint)
         return self
 
     def _find_checkpoint(self) -> list[str]:
         kept = [self.directory / "checkpoints" / name for name in CHECKPOINTS]
-        self.checkpoint, damaged = newest_sound(kept)
+        self.checkpoint, wrong = newest_sound(kept)
         if self.checkpoint is None:
-            why = "; ".join(damaged) or f"{kept[0]} does not exist"
-            raise RunError(f"resume={self.directory}: nothing to go on from, {why}")
-        return damaged
+            raise RunError(f"resume={self.directory}: nothing to go on from: {'; '.join(wrong)}")
+        return wrong
 
     def _claim(self, entered: ExitStack) -> None:
         if not self.resume:
@@ -102,12 +99,8 @@ class Run:
             entered.enter_context(FileLock(self.directory / LOCK, blocking=False))
         except Timeout:
             raise RunError(f"{self.directory}: a run is under way in it") from None
-        if self.resume:
-            if changed := self._changed():
-                raise RunError(
-                    f"resume={self.directory}: {'; '.join(changed)}: a run goes on as it began; "
-                    f"only {', '.join(MAY_CHANGE)} may change"
-                )
+        if self.checkpoint is not None:
+            compare(self.directory, load(self.checkpoint), self.config)
             tidy(self.directory)
             tidy(self.directory / "checkpoints")
         elif (self.directory / "config.yaml").exists():
@@ -115,11 +108,6 @@ class Run:
                 f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
                 f"resume={self.directory}"
             )
-
-    def _changed(self) -> list[str]:
-        recorded = recorded_config(self.directory) or {}
-        allowed = tuple(f"{key}." for key in MAY_CHANGE)
-        return [line for line in differences(recorded, self.config) if not line.startswith(allowed)]
 
     def _tell(self) -> None:
         (self.directory / "result.json").unlink(missing_ok=True)
@@ -151,9 +139,8 @@ class Run:
             if isinstance(error, SIGTERMException | KeyboardInterrupt):  # where `Signals` leaves them to others
                 error = Interrupted(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
             if isinstance(error, Interrupted):
-                self._last_words(error.exit_code)
-                if (self.directory / "checkpoints" / CHECKPOINTS[0]).is_file():
-                    log.info("interrupted; to go on: python train.py resume=%s", self.directory)
+                self._write_interrupted(error.exit_code)
+                log.info("%s", self._last_words())
                 raise SystemExit(error.exit_code) from error
             log.debug("the run failed", exc_info=error)
             why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -162,8 +149,17 @@ class Run:
             except OSError as unwritten:  # a full disk, say: what went wrong first is passed on
                 log.error("%s: no result: %s", self.directory, unwritten.strerror)
 
-    def _last_words(self, exit_code: int) -> None:
-        self._write_result({"status": "interrupted", "error": f"exit code {exit_code}"})
+    def _write_interrupted(self, exit_code: int) -> None:
+        self._write_result({"status": "interrupted", "error": signal.Signals(exit_code - 128).name})
+
+    def _last_words(self) -> str:
+        if any((self.directory / "checkpoints" / name).is_file() for name in CHECKPOINTS):
+            return f"interrupted; to go on: python train.py resume={self.directory}"
+        return f"interrupted; nothing had been saved, {self.directory} cannot be gone on with"
+
+    def _leave_at_once(self, exit_code: int) -> None:
+        self._write_interrupted(exit_code)
+        os.write(1, f"{self._last_words()}\n".encode())
 
 
 def peak_memory_mb() -> dict[str, float]:

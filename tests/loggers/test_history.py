@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from dive.loggers import History
-from dive.loggers.history import draw_curves, read_rows
+from dive.loggers.history import draw_curves, log, read_rows
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 
@@ -175,3 +175,12 @@ def test_a_fit_leaves_a_row_an_epoch_and_its_curves(fit: Callable[..., Any], tmp
     assert {name: epochs[-1][name] for name in last} == pytest.approx(last)
     assert epochs[-1]["lr"] == 0.03  # not the float32 nearest to it, 0.029999999329447746
     assert imread(tmp_path / "curves.png").std() > 0
+
+
+def test_a_line_that_breaks_off_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss,val/loss\n9,0.5,0.6\n19,0.")
+    log.addHandler(caplog.handler)
+    assert read_rows(path) == {9: {"train/loss": 0.5, "val/loss": 0.6}}
+    log.removeHandler(caplog.handler)
+    assert f"{path} is damaged: a line of it breaks off" in caplog.text

@@ -1,17 +1,19 @@
 """Make a run that goes on equal to one that was never stopped, bit for bit on a processor."""
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
 from dive.randomness import random_state, set_random_state
+from dive.recorded import Config, recorded_config
 
 Loops = dict[str, Any]
 LEVELS = ("ready", "started", "processed", "completed")
 
 
 class ExactResume(pl.Callback):
-    """Add to checkpoints what Lightning leaves out: random numbers, and means of a broken-off epoch.
+    """Add to checkpoints what Lightning leaves out: configuration, random numbers, means of a broken-off epoch.
 
     And put in order what it gets wrong: it notes how far its loops have come by the hook that saved, and resumes
     differently after each; here a checkpoint says which epochs and batches are done, and nothing else. Loggers
@@ -20,6 +22,11 @@ class ExactResume(pl.Callback):
 
     def __init__(self) -> None:
         self._state: dict[str, Any] = {}
+        self._config: Config | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Read the configuration that the run has recorded, if this is one."""
+        self._config = recorded_config(Path(trainer.default_root_dir))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -27,6 +34,7 @@ class ExactResume(pl.Callback):
         """Complete a checkpoint."""
         loops = checkpoint["loops"]["fit_loop"]
         checkpoint["epoch"] = put_in_order(loops, trainer.global_step, trainer.validating)
+        checkpoint["config"] = self._config
         checkpoint["random"] = random_state()
         checkpoint["means"] = pl_module.means["train"].state_dict()
 

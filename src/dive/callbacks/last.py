@@ -79,7 +79,8 @@ class Last(pl.Callback):
 
     def _save(self, trainer: pl.Trainer) -> None:
         if not trainer.fast_dev_run:
-            trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+            path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+            trainer.save_checkpoint(path, weights_only=False)
 
 
 def between_steps(trainer: pl.Trainer) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from dive.direction import direction
 from dive.files import put
 from dive.loggers.base import MetricsLogger
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, float]
 
@@ -77,7 +80,10 @@ def read_rows(path: Path) -> dict[int, Row]:
         return {}
     with path.open(newline="") as file:
         table = list(csv.DictReader(file))
-    return {int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in table}
+    whole = [row for row in table if None not in row.values()]
+    if len(whole) < len(table):
+        log.warning("%s is damaged: a line of it breaks off, and is left out", path)
+    return {int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in whole}
 
 
 def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
