@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from dive.randomness import random_state, set_random_state
-from dive.recorded import Config, recorded_config
+from dive.recorded import Config, essence, recorded_config
 
 Loops = dict[str, Any]
 LEVELS = ("ready", "started", "processed", "completed")
@@ -26,7 +26,8 @@ class ExactResume(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Read the configuration that the run has recorded, if this is one."""
-        self._config = recorded_config(Path(trainer.default_root_dir))
+        recorded = recorded_config(Path(trainer.default_root_dir))
+        self._config = None if recorded is None else essence(recorded)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
