@@ -37,7 +37,7 @@ class SlurmLauncher(Launcher):
     def __init__(self, submitit_folder: str, signal_delay_s: int, max_requeues: int, **settings: Any) -> None:
         self.folder = submitit_folder
         self.max_requeues = max_requeues
-        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)  # type: ignore[assignment]
+        plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)  # type: ignore[assignment]  # a dict goes in
         # submitit would have its own signal, and act on it.
         plain["additional_parameters"] = {"signal": f"USR1@{signal_delay_s}"} | plain["additional_parameters"]
         if cpus := plain.get("cpus_per_task"):

@@ -1,13 +1,35 @@
 """What tests of data share."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.data.published import DIGESTS
 
-from dive.data import archives
+from dive.data import archives, supply
+
+
+@pytest.fixture
+def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four tiny files stand for the published ones."""
+    monkeypatch.setattr(archives, "DIGESTS", DIGESTS)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the files belong; it does not exist yet."""
     return archives.raw_folder(tmp_path / "data")
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is warned of, also where an earlier test has cut off the root logger."""
+    sources = (archives.log, supply.log)
+    for log in sources:
+        log.addHandler(caplog.handler)
+        log.setLevel(logging.WARNING)
+    yield caplog
+    for log in sources:
+        log.removeHandler(caplog.handler)
+        log.setLevel(logging.NOTSET)

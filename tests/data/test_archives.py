@@ -1,14 +1,12 @@
 """The published files: read, and told apart when damaged or missing."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.data.published import (
     COMPLETE,
     CONTENTS,
-    DIGESTS,
     IMAGES,
     LAST,
     contents,
@@ -22,20 +20,7 @@ from torchvision.datasets import FashionMNIST
 from dive.data import archives
 from dive.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four tiny files stand for the published ones."""
-    monkeypatch.setattr(archives, "DIGESTS", DIGESTS)
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What archives log, also where an earlier test has cut off the root logger."""
-    archives.log.addHandler(caplog.handler)
-    with caplog.at_level(logging.WARNING, archives.log.name):
-        yield caplog
-    archives.log.removeHandler(caplog.handler)
+pytestmark = pytest.mark.usefixtures("small_archives")
 
 
 def test_read_prefers_the_unpacked_file(folder: Path, messages: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,5 @@
 """The published files in their folder: downloaded once, repaired, imported; whole or not at all."""
 
-import logging
 import os
 import resource
 import tempfile
@@ -14,7 +13,6 @@ from tests.data.published import (
     ARCHIVES,
     COMPLETE,
     CONTENTS,
-    DIGESTS,
     IMAGES,
     LAST,
     contents,
@@ -27,20 +25,7 @@ from tests.data.published import (
 from dive.data import archives, supply
 from dive.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four tiny files stand for the published ones."""
-    monkeypatch.setattr(archives, "DIGESTS", DIGESTS)
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What is logged, also where an earlier test has cut off the root logger."""
-    supply.log.addHandler(caplog.handler)
-    with caplog.at_level(logging.WARNING, supply.log.name):
-        yield caplog
-    supply.log.removeHandler(caplog.handler)
+pytestmark = pytest.mark.usefixtures("small_archives")
 
 
 def good(name: str, pause: Any) -> Iterable[bytes]:
