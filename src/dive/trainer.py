@@ -7,6 +7,7 @@ from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from dive.checkpoints import CheckpointFiles
+from dive.epoch_loop import EpochLoop
 from dive.hooks import drop_empty_hooks
 
 DEVICES = {
@@ -28,12 +29,21 @@ class Trainer(pl.Trainer):
         ValueError: there is no such accelerator on this machine.
     """
 
-    def __init__(self, compile: bool | dict[str, Any] = False, **settings: Any) -> None:  # noqa: A002  # torch's word
+    def __init__(
+        self,
+        steps_per_execution: int = 1,
+        compile: bool | dict[str, Any] = False,  # noqa: A002  # torch's word
+        **settings: Any,
+    ) -> None:
         accelerator = str(settings.get("accelerator", "auto"))
         if accelerator in DEVICES and not any(kind.is_available() for kind in DEVICES[accelerator]):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         # BatchOrder divides batches among processes itself.
         super().__init__(**settings, plugins=[CheckpointFiles()], use_distributed_sampler=False)
+        lightnings = self.fit_loop.epoch_loop
+        self.fit_loop.epoch_loop = EpochLoop(
+            self, steps_per_execution, min_steps=lightnings.min_steps, max_steps=lightnings.max_steps
+        )
         self.compile = compile
         environment = self._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
