@@ -21,6 +21,16 @@ def test_an_uneven_last_batch_counts_by_its_examples() -> None:
     assert computed["acc"].item() == pytest.approx(0.8)
 
 
+def test_means_of_batches_are_weighted_by_their_examples() -> None:
+    losses = torch.arange(10.0) ** 2
+    means = EpochMeans()
+    for loss in losses.split(4):
+        means.update({"sum": loss.sum()}, len(loss), means={"mean": loss.mean()})
+    computed = means.compute()
+    assert computed["mean"].item() == pytest.approx(28.5)
+    assert computed["mean"] == pytest.approx(computed["sum"])
+
+
 def test_after_computing_the_next_epoch_starts_empty() -> None:
     means = EpochMeans()
     means.update({"loss": torch.tensor(100.0)}, 2)
@@ -71,15 +81,16 @@ def test_means_kept_in_the_middle_of_an_epoch_go_on_to_the_same_bits() -> None:
             second.load_state_dict(torch.load(io.BytesIO(content.getvalue()), weights_only=True))
             assert second.num_examples == 23 * 4
         for means in (whole, first if i < 23 else second):
-            means.update({"loss": loss[0], "acc": acc[0]}, 4)
+            means.update({"acc": acc[0]}, 4, means={"loss": loss[0]})
     assert second.compute() == whole.compute()
 
 
 def test_between_epochs_there_is_nothing_to_keep() -> None:
     means = EpochMeans()
-    assert means.state_dict() == {"sums": {}, "num_examples": 0}
+    empty = means.state_dict()
+    assert (empty["sums"], empty["means"], len(empty["sizes"])) == ({}, {}, 0)
     means.update({"loss": torch.tensor(6.0)}, 3)
     means.compute()
-    assert means.state_dict() == {"sums": {}, "num_examples": 0}
+    assert repr(means.state_dict()) == repr(empty)
     means.load_state_dict(means.state_dict())
     assert means.compute() == {}

@@ -1,7 +1,10 @@
 """Lightning's loop over an epoch, which need not look up from its work after every step."""
 
 import math
+from contextlib import nullcontext
 from functools import partial
+from operator import attrgetter
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
@@ -12,11 +15,15 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import GradClipAlgorithmType
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from dive.callbacks.progress import Progress
 from dive.data.module import DataModule
 from dive.hooks import TRAINING
 from dive.tasks import Batch, Task
+
+hook_after_batch = attrgetter("on_train_batch_end")
 
 # What a task may do in its own way, and bare steps would pass by; hooks around batches are looked at apart.
 OWN_WAYS = ("backward", "configure_gradient_clipping", "optimizer_step", "optimizer_zero_grad")
@@ -50,19 +57,20 @@ class EpochLoop(_TrainingEpochLoop):
         super().__init__(trainer, min_steps, max_steps)
         self.steps_per_execution = steps_per_execution
         self._bare_steps_do = False
+        self._observers: list[Any] = []
 
     def on_run_start(self, data_fetcher: _DataFetcher) -> None:
         """An epoch begins, or goes on."""
         super().on_run_start(data_fetcher)
-        self._bare_steps_do = self.steps_per_execution > 1 and plain(self.trainer) and countable(data_fetcher)
+        trainer = self.trainer
+        self._bare_steps_do = self.steps_per_execution > 1 and plain(trainer) and countable(data_fetcher)
+        # The progress bar has a hook, but it does nothing between refreshes.
+        self._observers = [*(c for c in trainer.callbacks if not isinstance(c, Progress)), trainer.lightning_module]
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Bare steps, as many as nobody would miss, and one of Lightning's."""
-        if self._bare_steps_do and not self.restarting:
-            for _ in range(self._steps_unseen()):
-                if watched(self.trainer):  # since a signal has come, say
-                    break
-                self._bare_step(data_fetcher)
+        if self._bare_steps_do and not self.restarting and not any(map(watched, self._observers)):
+            self._take_bare_steps(self._steps_unseen(), data_fetcher)
         super().advance(data_fetcher)
 
     def _steps_unseen(self) -> int:
@@ -80,27 +88,34 @@ class EpochLoop(_TrainingEpochLoop):
             ends.append(trainer.val_check_batch - counted % trainer.val_check_batch)
         return int(min(*ends, *(n - taken % n for n in every))) - 1
 
-    def _bare_step(self, data_fetcher: _DataFetcher) -> None:
-        batch, _, _ = next(data_fetcher)
-        trainer = self.trainer
-        batch = trainer.precision_plugin.convert_input(batch)
-        if batch[0].device != trainer.strategy.root_device:
-            batch = trainer.strategy.batch_to_device(batch)
-        trainer.optimizers[0].step(partial(self._descend, batch))
-        self.batch_progress.increment_by(1, is_last_batch=data_fetcher.done)
-        self.automatic_optimization.optim_progress.optimizer.step.increment_by(1)
-        self.automatic_optimization.optim_progress.optimizer.zero_grad.increment_by(1)
-        self._batches_that_stepped += 1
+    def _take_bare_steps(self, most: int, data_fetcher: _DataFetcher) -> None:
+        trainer, optimizer, taken = self.trainer, self.trainer.optimizers[0], 0
+        precision, device = trainer.precision_plugin, trainer.strategy.root_device
+        batches = data_fetcher.combined_loader._iterator
+        try:
+            while taken < most and not any(map(hook_after_batch, self._observers)):  # one comes with a signal
+                (batch,), _, _ = next(batches)
+                batch = precision.convert_input(batch)
+                if batch[0].device != device:
+                    batch = trainer.strategy.batch_to_device(batch)
+                optimizer.step(partial(self._gradients, batch, optimizer))
+                taken += 1
+        finally:
+            data_fetcher.fetched += taken
+            self.batch_progress.increment_by(taken)
+            self.automatic_optimization.optim_progress.optimizer.step.increment_by(taken)
+            self.automatic_optimization.optim_progress.optimizer.zero_grad.increment_by(taken)
+            self._batches_that_stepped += taken
 
-    def _descend(self, batch: Batch) -> Tensor:
-        trainer, optimizer = self.trainer, self.trainer.optimizers[0]
-        with trainer.precision_plugin.train_step_context():
-            loss: Tensor = trainer.lightning_module.training_step(batch, self.batch_idx + 1)
+    def _gradients(self, batch: Batch, optimizer: Optimizer) -> Tensor:
+        trainer, precision = self.trainer, self.trainer.precision_plugin
+        with nullcontext() if type(precision) is Precision else precision.train_step_context():
+            loss: Tensor = trainer.lightning_module.training_step(batch, 0)
         optimizer.zero_grad()
         loss.backward()
         if trainer.gradient_clip_val:
             algorithm = trainer.gradient_clip_algorithm or GradClipAlgorithmType.NORM
-            trainer.precision_plugin.clip_gradients(optimizer, trainer.gradient_clip_val, algorithm)
+            precision.clip_gradients(optimizer, trainer.gradient_clip_val, algorithm)
         return loss
 
 
@@ -127,15 +142,14 @@ def plain(trainer: pl.Trainer) -> bool:
 
 
 def countable(data_fetcher: _DataFetcher) -> bool:
-    """Whether the last batch of an epoch is known before it comes."""
-    return type(data_fetcher) is _PrefetchDataFetcher and data_fetcher.length is not None
-
-
-def watched(trainer: pl.Trainer) -> bool:
-    """Whether somebody has a hook around batches; the progress bar's is known to do nothing between refreshes."""
-    return any(
-        getattr(owner, hook) is not None
-        for owner in (trainer.lightning_module, *trainer.callbacks)
-        if not isinstance(owner, Progress)
-        for hook in TRAINING
+    """Whether batches come from one loader, and the last of an epoch is known before it comes."""
+    return (
+        type(data_fetcher) is _PrefetchDataFetcher
+        and data_fetcher.length is not None
+        and isinstance(data_fetcher.combined_loader.iterables, DataLoader)
     )
+
+
+def watched(owner: Any) -> bool:
+    """Whether a callback or a module does anything around batches."""
+    return any(getattr(owner, hook) is not None for hook in TRAINING)

@@ -6,61 +6,97 @@ from typing import Any
 import torch
 from torch import Tensor
 
+HELD = 2**18  # numbers in outputs that may wait to be measured: 1 MB
+
 
 class EpochMeans:
-    """Means over the examples of an epoch.
+    """Means over the examples of an epoch, of the loss and of what else is measured.
 
-    Sums are kept as they come, one small tensor a step, and added up once: nothing waits for the device meanwhile.
+    A step only hands over what it has: outputs are measured many batches at a time, and all is added up once, at the
+    end. Nothing waits for the device meanwhile, and the sums do not depend on when what was measured.
 
-    >>> means = EpochMeans()
-    >>> means.update({"acc": torch.tensor(3)}, num_examples=4)
-    >>> means.update({"acc": torch.tensor(1)}, num_examples=1)
+    Args:
+        measure: values of each metric, one an example, by name, from ``outputs: (batch, ...)`` and targets.
+
+    >>> means = EpochMeans(lambda outputs, targets: {"acc": outputs.argmax(1) == targets})
+    >>> means.update(torch.tensor(0.5), torch.eye(2), torch.tensor([0, 1]))
+    >>> means.update(torch.tensor(2.0), torch.eye(2)[:1], torch.tensor([1]))
     >>> means.compute()
-    {'acc': tensor(0.8000)}
-
-    Attributes:
-        num_examples: how many have been added since the last `compute`.
+    {'loss': tensor(1.), 'acc': tensor(0.6667)}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, measure: Callable[[Tensor, Tensor], Mapping[str, Tensor]]) -> None:
+        self.measure = measure
         self.reset()
 
     def reset(self) -> None:
         """Forget the epoch so far."""
-        self._sums: dict[str, list[Tensor]] = {}
-        self.num_examples = 0
+        self._losses: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._values: dict[str, list[Tensor]] = {}
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._numbers_waiting = 0
 
-    def update(self, sums: Mapping[str, Tensor], num_examples: int) -> None:
-        """Add one batch: the sum of each metric over its examples (scalars, detached), and how many they are."""
-        for name, value in sums.items():
-            self._sums.setdefault(name, []).append(value)
-        self.num_examples += num_examples
+    @property
+    def num_examples(self) -> int:
+        """How many have been added since the last `compute`."""
+        return sum(self._sizes)
 
-    def total(self, name: str) -> Tensor:
-        """The sum so far of one metric, in this process."""
-        return torch.stack(self._sums[name]).sum().float()
+    def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Add one batch.
+
+        Args:
+            loss: the mean over the batch; a scalar, detached.
+            outputs: of the model, ``(batch, ...)``, detached.
+            targets: ``(batch, ...)``.
+        """
+        self._losses.append(loss)
+        self._sizes.append(len(targets))
+        self._waiting.append((outputs, targets))
+        self._numbers_waiting += outputs.numel()
+        if self._numbers_waiting >= HELD:
+            self._measure()
+
+    def _measure(self) -> None:
+        if self._waiting:
+            outputs, targets = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+            for name, values in self.measure(outputs, targets).items():
+                self._values.setdefault(name, []).append(values)
+            self._waiting, self._numbers_waiting = [], 0
+
+    def loss_sum(self) -> Tensor:
+        """The loss so far, summed over the examples of this process."""
+        losses = torch.stack(self._losses)
+        return (losses * torch.tensor(self._sizes, device=losses.device)).sum().float()
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been gathered so far; each metric as one tensor, a value a step."""
-        sums = {name: torch.stack(values) for name, values in self._sums.items()}
-        return {"sums": sums, "num_examples": self.num_examples}
+        """What has been gathered so far: the loss of each step and its examples, and the values of each example."""
+        self._measure()
+        return {
+            "losses": torch.stack(self._losses) if self._losses else None,
+            "sizes": torch.tensor(self._sizes, dtype=torch.int64),
+            "values": {name: torch.cat(values) for name, values in self._values.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; adding up gives the same bits, since it is done once, over all steps."""
-        self._sums = {name: list(values.unbind()) for name, values in state["sums"].items()}
-        self.num_examples = state["num_examples"]
+        """Go on from there; adding up gives the same bits, since it is done once, over all."""
+        self.reset()
+        self._losses = [] if state["losses"] is None else list(state["losses"].unbind())
+        self._sizes = state["sizes"].tolist()
+        self._values = {name: [values] for name, values in state["values"].items()}
 
-    def compute(self, reduce: Callable[[Tensor], Tensor] = lambda total: total) -> dict[str, Tensor]:
+    def compute(self, reduce: Callable[[Tensor], Tensor] = lambda totals: totals) -> dict[str, Tensor]:
         """The means so far, and an empty start for the next epoch.
 
         Args:
             reduce: adds a tensor up over all processes.
         """
-        if not self._sums:
+        if not self._sizes:
             return {}
-        totals = [self.total(name) for name in self._sums]
-        count = torch.full_like(totals[0], self.num_examples)
-        *totals, count = reduce(torch.stack([*totals, count])).unbind()
-        means = {name: total / count for name, total in zip(self._sums, totals, strict=True)}
+        self._measure()
+        sums = {"loss": self.loss_sum()}
+        sums |= {name: torch.cat(values).sum().float() for name, values in self._values.items()}
+        count = torch.full_like(sums["loss"], self.num_examples)
+        *totals, count = reduce(torch.stack([*sums.values(), count])).unbind()
         self.reset()
-        return means
+        return {name: total / count for name, total in zip(sums, totals, strict=True)}

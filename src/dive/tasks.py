@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dive.epoch_metrics import log_epoch
 from dive.losses import l2_penalty
 from dive.metrics import EpochMeans
 
@@ -57,7 +58,7 @@ class Task(pl.LightningModule, ABC):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
-        self.means = {stage: EpochMeans() for stage in ("train", "val", "test")}
+        self.means = {stage: EpochMeans(self.measure) for stage in ("train", "val", "test")}
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes here which hook it is in, some forty times a step, and a module looks at each value for
@@ -69,7 +70,7 @@ class Task(pl.LightningModule, ABC):
 
     @abstractmethod
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Sums over the batch of what is measured beside the loss, by name; detached scalars."""
+        """What is measured beside the loss, by name: a value an example, ``(batch,)``, from detached outputs."""
 
     @abstractmethod
     def check(self, outputs: Tensor, targets: Tensor) -> None:
@@ -84,10 +85,7 @@ class Task(pl.LightningModule, ABC):
         outputs = self.model(inputs)
         self.check(outputs, targets)
         loss = self.loss(outputs, targets)
-        detached = outputs.detach()
-        self.means[stage].update(
-            {"loss": loss.detach() * len(targets), **self.measure(detached, targets)}, len(targets)
-        )
+        self.means[stage].update(loss.detach(), outputs.detach(), targets)
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -107,8 +105,7 @@ class Task(pl.LightningModule, ABC):
 
     def _log_means(self, stage: str) -> None:
         means = self.means[stage].compute(lambda total: self.trainer.strategy.reduce(total, reduce_op="sum"))
-        for name, value in means.items():
-            self.log(f"{stage}/{name}", value, sync_dist=True)
+        log_epoch(self, {f"{stage}/{name}": value for name, value in means.items()})
 
     def on_fit_start(self) -> None:
         """Forget what a fit that was broken off has left."""
@@ -149,8 +146,8 @@ class Regression(Task):
             raise ValueError(f"outputs and targets must both be (batch, num_outputs), got {shapes}")
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Squared errors, summed over the batch, averaged over the outputs of an example."""
-        return {"mse": (outputs - targets).square().mean(1).sum()}
+        """Squared errors, averaged over the outputs of an example."""
+        return {"mse": (outputs - targets).square().mean(1)}
 
 
 class Classification(Task):
@@ -171,5 +168,5 @@ class Classification(Task):
             )
 
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """How many of the batch are right."""
-        return {"acc": (outputs.argmax(1) == targets).sum()}
+        """Which examples are right."""
+        return {"acc": outputs.argmax(1) == targets}

@@ -177,6 +177,6 @@ def test_without_workers_it_asks_for_none_and_with_workers_they_stay() -> None:
     assert not training(0).persistent_workers
     begun = training(2)
     list(begun)
-    first = begun._handing_out
+    first = begun._iterator
     list(begun)
-    assert begun._handing_out is first
+    assert begun._iterator is first

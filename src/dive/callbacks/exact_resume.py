@@ -32,7 +32,9 @@ class ExactResume(pl.Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Complete a checkpoint."""
+        """Complete a checkpoint, when all that was logged before is in its files."""
+        for logger in trainer.loggers:
+            logger.save()
         loops = checkpoint["loops"]["fit_loop"]
         checkpoint["epoch"] = put_in_order(loops, trainer.global_step, trainer.validating)
         checkpoint["config"] = self._config

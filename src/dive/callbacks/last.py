@@ -1,5 +1,6 @@
 """Keep where training stands, to go on from there."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ class Last(pl.Callback):
 
     Args:
         every_n_steps: save within epochs too, after each so many optimizer steps; None does not.
+        min_interval_s: seconds from one save to the next at least, where epochs are shorter; the last epoch of all is
+            always saved, and so is where a signal has come.
     """
 
     # Lightning calls what is there: nothing, until it is needed.
     on_train_batch_end: Any = None
     on_validation_batch_end: Any = None
 
-    def __init__(self, every_n_steps: int | None = None) -> None:
+    def __init__(self, every_n_steps: int | None = None, min_interval_s: float = 0.0) -> None:
         self.every_n_steps = every_n_steps
+        self.min_interval_s = min_interval_s
+        self._saved_at = time.monotonic()
         self._asked: Interrupted | None = None
         self._at_start = True
         if every_n_steps is not None:
@@ -34,6 +39,7 @@ class Last(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have signals wait for the end of a batch from now on."""
         self._at_start = True
+        self._saved_at = time.monotonic()
 
         def ask(interrupted: Interrupted) -> None:
             self._asked = interrupted
@@ -48,7 +54,7 @@ class Last(pl.Callback):
         """Save the epoch before; what training has begun with is saved already."""
         if self._at_start:
             self._at_start = False
-        else:
+        elif time.monotonic() - self._saved_at >= self.min_interval_s or self._asked is not None:
             self._save(trainer)
         if self._asked is not None:
             raise self._asked
@@ -81,6 +87,7 @@ class Last(pl.Callback):
         if not trainer.fast_dev_run:
             path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
             trainer.save_checkpoint(path, weights_only=False)
+        self._saved_at = time.monotonic()
 
 
 def between_steps(trainer: pl.Trainer) -> bool:

@@ -2,6 +2,8 @@
 
 import pytorch_lightning as pl
 
+from dive.epoch_metrics import log_epoch
+
 
 class LearningRate(pl.Callback):
     """Log the learning rate of each epoch as ``lr``."""
@@ -17,10 +19,11 @@ class LearningRate(pl.Callback):
         """Read it off the optimizer, unless the epoch goes on: schedulers step before validation."""
         if self._rate is None:
             self._rate = trainer.optimizers[0].param_groups[0]["lr"]
-        pl_module.log("lr", self._rate, sync_dist=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The next epoch has its own."""
+        """Log it; the next epoch has its own."""
+        assert self._rate is not None
+        log_epoch(pl_module, {"lr": self._rate})
         self._rate = None
 
     def state_dict(self) -> dict[str, float | None]:

@@ -25,7 +25,7 @@ class NanGuard(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the training loss and the weights."""
-        if not torch.isfinite(pl_module.means["train"].total("loss")):
+        if not torch.isfinite(pl_module.means["train"].loss_sum()):
             raise RunError(
                 f"train/loss is not finite in epoch {trainer.current_epoch + 1}; a lower optimizer.lr may help"
             )

@@ -5,6 +5,8 @@ import time
 import pytorch_lightning as pl
 import torch
 
+from dive.epoch_metrics import log_epoch
+
 
 class Throughput(pl.Callback):
     """Log the examples trained on per second, ``train/samples_per_second``, validation not counted.
@@ -42,7 +44,7 @@ class Throughput(pl.Callback):
         self.samples += samples
         self._epoch = None
         if samples:  # there are none where all steps of the epoch were taken before an interruption
-            pl_module.log("train/samples_per_second", samples / seconds, sync_dist=True)
+            log_epoch(pl_module, {"train/samples_per_second": samples / seconds})
 
     def state_dict(self) -> dict[str, float]:
         """What has been counted, for a run that goes on."""

@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,9 +20,13 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, float]
 
+SAVE_S = 1.0  # seconds from one table to the next, while it grows
+
 
 class History(MetricsLogger):
     """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
+
+    The table is written once a second at most, before each checkpoint (`dive.callbacks.ExactResume`) and at the end.
 
     Args:
         save_dir: the run's directory.
@@ -34,12 +39,15 @@ class History(MetricsLogger):
         super().__init__()
         self.folder = Path(save_dir)
         self.rows: dict[int, Row] = read_rows(self.folder / "metrics.csv")
+        self._saved = -SAVE_S
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step."""
         # Lightning logs in float32: record the shortest decimal that stands for it, 0.1 and not 0.10000000149.
         self.rows.setdefault(step or 0, {}).update({k: float(str(np.float32(v))) for k, v in metrics.items()})
+        if time.monotonic() - self._saved >= SAVE_S:
+            self.save()
 
     @rank_zero_only
     def go_on_from(self, step: int) -> None:
@@ -55,6 +63,7 @@ class History(MetricsLogger):
         writer.writeheader()
         writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
         put(self.folder / "metrics.csv", table.getvalue())
+        self._saved = time.monotonic()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -5,6 +5,8 @@ import os
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
+FLUSH_S = 1  # seconds that an event may wait for others, until it is written
+
 
 class TensorBoard(loggers.TensorBoardLogger):
     """Event files in the run's ``tensorboard`` folder, with nothing of Lightning's beside them.
@@ -14,7 +16,7 @@ class TensorBoard(loggers.TensorBoardLogger):
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
-        super().__init__(save_dir=save_dir, name="tensorboard", version="")
+        super().__init__(save_dir=save_dir, name="tensorboard", version="", flush_secs=FLUSH_S)
 
     @rank_zero_only
     def go_on_from(self, step: int) -> None:

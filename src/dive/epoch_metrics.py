@@ -1,0 +1,33 @@
+"""Logging what an epoch came to."""
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+
+def log_epoch(module: pl.LightningModule, metrics: Mapping[str, Tensor | float]) -> None:
+    """Log metrics of an epoch that has come to its end, for loggers, and for callbacks to monitor.
+
+    It does what `LightningModule.log` does, which takes a millisecond for each metric: too long where an epoch
+    takes ten. Among several processes, and outside of a fit, where Lightning returns what was logged, that is called.
+
+    Args:
+        module: being trained.
+        metrics: scalars, by name.
+    """
+    trainer = module.trainer
+    if trainer.world_size > 1 or trainer.state.fn is not TrainerFn.FITTING:
+        for name, value in metrics.items():
+            module.log(name, value, sync_dist=True)
+        return
+    tensors = {name: torch.as_tensor(value, dtype=torch.get_default_dtype()) for name, value in metrics.items()}
+    trainer.callback_metrics.update(tensors)
+    trainer.logged_metrics.update(tensors)
+    if tensors:
+        values = torch.stack([value.to(module.device) for value in tensors.values()]).tolist()
+        logged = dict(zip(tensors, values, strict=True)) | {"epoch": trainer.current_epoch}
+        for logger in trainer.loggers:
+            logger.log_metrics(logged, step=trainer.global_step - 1)
