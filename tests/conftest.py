@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
+import torch
 
-from dive import build
+from dive import build, checkpoints
 from dive.compose import settings
 from dive.log import SOURCES, quiet
 from dive.tasks import Task
@@ -163,3 +164,64 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fini
         return Finished(run, json.loads((run / "result.json").read_text()))
 
     return trained
+
+
+CLOCK = ("seconds", "train_seconds", "samples_per_second", "peak_memory_mb")
+
+
+@pytest.fixture
+def differences() -> Callable[[Path, Path], list[str]]:
+    """Where two runs differ, clocks and folders excepted: checkpoints, metrics, events of TensorBoard, results."""
+
+    def differ(one: Path, other: Path) -> list[str]:
+        return list(different(story(one), story(other), ""))
+
+    return differ
+
+
+def story(directory: Path) -> dict[str, Any]:
+    """What a run has come to."""
+    import pandas as pd  # slow, and few tests compare runs
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    result = json.loads((directory / "result.json").read_text())
+    events = EventAccumulator(str(directory / "tensorboard")).Reload()
+    told = {
+        "last": checkpoints.load(directory / "checkpoints" / "last.ckpt"),
+        "best": checkpoints.load(directory / "checkpoints" / "best.ckpt"),
+        "result": {name: value for name, value in result.items() if name not in CLOCK},
+        "metrics": pd.read_csv(directory / "metrics.csv", dtype=str).fillna("").to_dict(),
+        "tensorboard": {
+            tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+        },
+    }
+    timeless: dict[str, Any] = without_clock(told, str(directory))
+    return timeless
+
+
+def without_clock(value: Any, directory: str) -> Any:
+    """A story without its times and its place."""
+    if isinstance(value, dict):
+        return {
+            without_clock(name, directory): without_clock(item, directory)
+            for name, item in value.items()
+            if "seconds" not in str(name) and "per_second" not in str(name)
+        }
+    if isinstance(value, list | tuple):
+        return [without_clock(item, directory) for item in value]
+    return value.replace(directory, "") if isinstance(value, str) else value
+
+
+def different(one: Any, other: Any, key: str) -> Iterable[str]:
+    """The keys at which two stories are not the same to the bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from different(one[name], other[name], f"{key}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            yield from different(mine, yours, f"{key}[{i}]")
+    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if not torch.equal(one, other):
+            yield key
+    elif one != other:
+        yield f"{key}: {one} and {other}"

@@ -155,6 +155,12 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
     )
 
 
+def test_errors_that_are_each_other_s_cause_come_to_an_end() -> None:
+    first, second = OSError("full"), OSError("still full")
+    first.__context__, second.__context__ = second, first
+    assert cli.one_line(first) == "full"
+
+
 @pytest.mark.parametrize("kind", [UserError, ConfigError, DataError, RunError])
 def test_a_user_s_mistake_is_told_in_its_own_words(kind: type[UserError]) -> None:
     assert cli.one_line(kind("data.lr=0: must be more")) == "data.lr=0: must be more"

@@ -115,9 +115,11 @@ def one_line(error: BaseException) -> str:
 
 
 def _missing_package(error: BaseException | None) -> str | None:
-    while error is not None:
+    looked_at = set()  # an error that a thread keeps, and raises time and again, comes to be its own context
+    while error is not None and id(error) not in looked_at:
         if isinstance(error, ModuleNotFoundError):
             return error.name
+        looked_at.add(id(error))
         error = error.__cause__ or error.__context__
     return None
 

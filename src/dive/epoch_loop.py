@@ -12,6 +12,7 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.trainer.call import _call_callback_hooks
 from pytorch_lightning.utilities import GradClipAlgorithmType
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
@@ -92,20 +93,24 @@ class EpochLoop(_TrainingEpochLoop):
         trainer, optimizer, taken = self.trainer, self.trainer.optimizers[0], 0
         precision, device = trainer.precision_plugin, trainer.strategy.root_device
         batches = data_fetcher.combined_loader._iterator
+        called = False
         try:
-            while taken < most and not any(map(hook_after_batch, self._observers)):  # one comes with a signal
+            while taken < most and not called:
                 (batch,), _, _ = next(batches)
                 batch = precision.convert_input(batch)
                 if batch[0].device != device:
                     batch = trainer.strategy.batch_to_device(batch)
-                optimizer.step(partial(self._gradients, batch, optimizer))
+                loss = optimizer.step(partial(self._gradients, batch, optimizer))
                 taken += 1
+                called = any(map(hook_after_batch, self._observers))  # a signal has come meanwhile
         finally:
             data_fetcher.fetched += taken
             self.batch_progress.increment_by(taken)
             self.automatic_optimization.optim_progress.optimizer.step.increment_by(taken)
             self.automatic_optimization.optim_progress.optimizer.zero_grad.increment_by(taken)
             self._batches_that_stepped += taken
+        if called:
+            _call_callback_hooks(trainer, "on_train_batch_end", {"loss": loss}, batch, self.batch_idx)
 
     def _gradients(self, batch: Batch, optimizer: Optimizer) -> Tensor:
         trainer, precision = self.trainer, self.trainer.precision_plugin

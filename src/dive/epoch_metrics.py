@@ -11,8 +11,8 @@ from torch import Tensor
 def log_epoch(module: pl.LightningModule, metrics: Mapping[str, Tensor | float]) -> None:
     """Log metrics of an epoch that has come to its end, for loggers, and for callbacks to monitor.
 
-    It does what `LightningModule.log` does, which takes a millisecond for each metric: too long where an epoch
-    takes ten. Among several processes, and outside of a fit, where Lightning returns what was logged, that is called.
+    It does what `LightningModule.log` does, which takes a millisecond a metric, where an epoch takes but ten. That is
+    called among several processes, and outside of a fit, where Lightning returns what was logged.
 
     Args:
         module: being trained.
@@ -26,8 +26,6 @@ def log_epoch(module: pl.LightningModule, metrics: Mapping[str, Tensor | float])
     tensors = {name: torch.as_tensor(value, dtype=torch.get_default_dtype()) for name, value in metrics.items()}
     trainer.callback_metrics.update(tensors)
     trainer.logged_metrics.update(tensors)
-    if tensors:
-        values = torch.stack([value.to(module.device) for value in tensors.values()]).tolist()
-        logged = dict(zip(tensors, values, strict=True)) | {"epoch": trainer.current_epoch}
-        for logger in trainer.loggers:
-            logger.log_metrics(logged, step=trainer.global_step - 1)
+    logged = {name: value.item() for name, value in tensors.items()} | {"epoch": trainer.current_epoch}
+    for logger in trainer.loggers if tensors else []:
+        logger.log_metrics(logged, step=trainer.global_step - 1)

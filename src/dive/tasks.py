@@ -38,6 +38,7 @@ class Task(pl.LightningModule, ABC):
 
     Attributes:
         metrics: the names of what is logged: ``loss``, and those that `measure` returns.
+        noted: what callbacks have to say of the training epoch, when it ends: logged together with its means.
         targets: what the data must have to predict, ``"numbers"`` or ``"classes"``.
     """
 
@@ -58,6 +59,7 @@ class Task(pl.LightningModule, ABC):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
+        self.noted: dict[str, float] = {}
         self.means = {stage: EpochMeans(self.measure) for stage in ("train", "val", "test")}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -105,12 +107,14 @@ class Task(pl.LightningModule, ABC):
 
     def _log_means(self, stage: str) -> None:
         means = self.means[stage].compute(lambda total: self.trainer.strategy.reduce(total, reduce_op="sum"))
-        log_epoch(self, {f"{stage}/{name}": value for name, value in means.items()})
+        log_epoch(self, {f"{stage}/{name}": value for name, value in means.items()} | self.noted)
+        self.noted.clear()
 
     def on_fit_start(self) -> None:
         """Forget what a fit that was broken off has left."""
         for means in self.means.values():
             means.reset()
+        self.noted.clear()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training means."""

@@ -248,7 +248,7 @@ def test_a_run_that_diverges_later_leaves_only_checkpoints_with_finite_weights(
     fit: Callable[..., Any], tmp_path: Path
 ) -> None:
     with pytest.raises(RunError, match=r"optimizer\.lr"):
-        fit(*LINEAR, "optimizer.lr=10", "trainer.max_epochs=20")
+        fit(*LINEAR, "optimizer.lr=10", "trainer.max_epochs=20", "callbacks.last.min_interval_s=0")
     kept = [load(path) for path in sorted(tmp_path.rglob("*.ckpt"))]
     assert len(kept) == 2
     assert all(w.isfinite().all() for checkpoint in kept for w in checkpoint["state_dict"].values())
@@ -341,15 +341,17 @@ def test_the_learning_rate_is_that_of_the_epoch_s_steps(tmp_path: Path) -> None:
 def test_the_learning_rate_of_an_epoch_under_way_is_kept_though_its_scheduler_has_stepped() -> None:
     first, second, logged = LearningRate(), LearningRate(), []
     fit: Any = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.03}])])
-    task: Any = SimpleNamespace(log=lambda name, value, **_: logged.append((name, value)))
+    task: Any = SimpleNamespace(noted={})
     first.on_train_epoch_start(fit, task)
     fit.optimizers[0].param_groups[0]["lr"] = 0.01
     second.setup(fit, task, "fit")
     second.load_state_dict(first.state_dict())
     second.on_train_epoch_start(fit, task)
-    second.on_train_epoch_end(fit, task)
-    second.on_train_epoch_start(fit, task)
-    assert logged == [("lr", 0.03), ("lr", 0.03), ("lr", 0.01)]
+    for _ in range(2):
+        second.on_train_epoch_end(fit, task)
+        logged.append(task.noted["lr"])
+        second.on_train_epoch_start(fit, task)
+    assert logged == [0.03, 0.01]
 
 
 class Timed(Regression):
@@ -388,14 +390,13 @@ def test_throughput_counts_each_training_example_and_no_time_of_validation(
 def test_throughput_counted_in_the_middle_of_an_epoch_is_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("dive.callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: now))
-    logged: dict[str, float] = {}
     fit: Any = SimpleNamespace(world_size=1)
     task = regression()
-    task.log = lambda name, value, **_: logged.update({name: value})  # type: ignore[method-assign]
     first, second = Throughput(), Throughput()
     first.on_train_epoch_start(fit, task)
     assert first.state_dict() == {"seconds": 0.0, "samples": 0}
-    task.means["train"].num_examples, now = 8, 2.0
+    now = 2.0
+    task.means["train"].update(torch.tensor(1.0), torch.zeros(8, 1), torch.zeros(8, 1))
     kept = first.state_dict()
     assert kept == {"seconds": 2.0, "samples": 8}
     assert first.state_dict() == kept  # asking changes nothing
@@ -403,20 +404,21 @@ def test_throughput_counted_in_the_middle_of_an_epoch_is_counted_on(monkeypatch:
     now = 100.0  # of another process, whose task has got back the means of the epoch so far
     second.load_state_dict(kept)
     second.on_train_epoch_start(fit, task)
-    task.means["train"].num_examples, now = 10, 101.0
+    now = 101.0
+    task.means["train"].update(torch.tensor(1.0), torch.zeros(2, 1), torch.zeros(2, 1))
     second.on_train_epoch_end(fit, task)
     assert second.state_dict() == {"seconds": 3.0, "samples": 10}
-    assert logged == {"train/samples_per_second": 2.0}  # two in a second: of this process alone
+    assert task.noted == {"train/samples_per_second": 2.0}  # two in a second: of this process alone
 
 
 def test_an_epoch_without_a_step_left_has_no_throughput() -> None:
     fit: Any = SimpleNamespace(world_size=1)
     task = regression()
-    task.log = lambda *_, **__: pytest.fail("nothing was trained")  # type: ignore[method-assign]
     throughput = Throughput()
     throughput.on_train_epoch_start(fit, task)
     throughput.on_train_epoch_end(fit, task)
     assert throughput.state_dict()["samples"] == 0
+    assert task.noted == {}
 
 
 def shown(

@@ -2,8 +2,6 @@
 
 import pytorch_lightning as pl
 
-from dive.epoch_metrics import log_epoch
-
 
 class LearningRate(pl.Callback):
     """Log the learning rate of each epoch as ``lr``."""
@@ -21,9 +19,9 @@ class LearningRate(pl.Callback):
             self._rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log it; the next epoch has its own."""
+        """Have it logged; the next epoch has its own."""
         assert self._rate is not None
-        log_epoch(pl_module, {"lr": self._rate})
+        pl_module.noted["lr"] = self._rate
         self._rate = None
 
     def state_dict(self) -> dict[str, float | None]:

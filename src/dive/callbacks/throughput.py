@@ -5,8 +5,6 @@ import time
 import pytorch_lightning as pl
 import torch
 
-from dive.epoch_metrics import log_epoch
-
 
 class Throughput(pl.Callback):
     """Log the examples trained on per second, ``train/samples_per_second``, validation not counted.
@@ -37,14 +35,14 @@ class Throughput(pl.Callback):
         self._start(pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock and log."""
+        """Stop the clock, and have it logged."""
         self._stop(pl_module)
         assert self._epoch is not None
         samples, seconds = self._new_samples() * trainer.world_size, self.seconds - self._epoch[0]
         self.samples += samples
         self._epoch = None
         if samples:  # there are none where all steps of the epoch were taken before an interruption
-            log_epoch(pl_module, {"train/samples_per_second": samples / seconds})
+            pl_module.noted["train/samples_per_second"] = samples / seconds
 
     def state_dict(self) -> dict[str, float]:
         """What has been counted, for a run that goes on."""

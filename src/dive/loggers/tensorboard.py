@@ -1,6 +1,9 @@
 """Scalars for TensorBoard."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
@@ -13,10 +16,19 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     Args:
         save_dir: the run's directory.
+
+    Raises:
+        OSError: (from its methods) events cannot be written, now or since the last call; it names the folder.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__(save_dir=save_dir, name="tensorboard", version="", flush_secs=FLUSH_S)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Hand over to the thread that writes."""
+        with self._named_errors():
+            super().log_metrics(metrics, step)
 
     @rank_zero_only
     def go_on_from(self, step: int) -> None:
@@ -28,4 +40,18 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     def save(self) -> None:
         """Flush; the run's own config.yaml is the record of hyperparameters."""
-        self.experiment.flush()
+        with self._named_errors():
+            self.experiment.flush()
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Flush and close."""
+        with self._named_errors():
+            super().finalize(status)
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # of the thread, which does not say what it was writing
+            raise OSError(error.errno, error.strerror, str(Path(self.log_dir))) from error

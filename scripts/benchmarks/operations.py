@@ -1,0 +1,55 @@
+"""Single operations of the book, timed: adding vectors (3.1.2), reading all images once (4.2)."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from benchmarks.peers import unpack
+from benchmarks.turns import Pairs, take_turns
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from dive import build
+from dive.compose import settings
+
+
+def timed(action: Callable[[], object]) -> float:
+    """How long it takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def addition(repeats: int, length: int = 10000) -> Pairs:
+    """Adding two vectors at once, against adding them number by number (book 3.1.2)."""
+    a, b, c = torch.ones(length), torch.ones(length), torch.zeros(length)
+
+    def elementwise() -> None:
+        for i in range(length):
+            c[i] = a[i] + b[i]
+
+    return take_turns(lambda: timed(lambda: a + b), lambda: timed(elementwise), repeats)
+
+
+def reading(repeats: int) -> Pairs:
+    """Going once through the 60,000 training images at 32 by 32: ours from the archives on, against torchvision's."""
+    config = settings("data=fashion_mnist", "data.resize=[32,32]", "data.val_size=0", "data.batch_size=64")
+
+    def ours() -> None:
+        data = build.data(config)
+        data.setup()
+        for _ in data.train_dataloader():
+            pass
+
+    with tempfile.TemporaryDirectory() as folder:
+        unpack(Path(config["data"]["root"]), Path(folder))
+        transform = transforms.Compose([transforms.Resize((32, 32)), transforms.ToTensor()])
+        loader = DataLoader(datasets.FashionMNIST(folder, transform=transform), batch_size=64, shuffle=True)
+
+        def peers() -> None:
+            for _ in loader:
+                pass
+
+        return take_turns(lambda: timed(ours), lambda: timed(peers), repeats, warm_up=0)

@@ -1,0 +1,88 @@
+"""Whole processes, ours and a peer's in turn: how soon they start, how much memory they take."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.turns import Pairs, take_turns
+
+ROOT = Path(__file__).parents[2]
+
+IMPORT = "import torch, pytorch_lightning"
+HOLD_DATA = f"""{IMPORT}, resource, sys
+images = torch.ones({{images}}, 28 * 28, dtype=torch.uint8)
+floats = images.float()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+"""
+# train.py, until its first training step is done.
+FIRST_STEP = """
+import os, runpy, sys
+from dive.tasks import Task
+
+def step(task, batch, batch_idx, training_step=Task.training_step):
+    training_step(task, batch, batch_idx).backward()
+    os._exit(0)
+
+Task.training_step = step
+sys.argv = ["train.py", *sys.argv[1:]]
+runpy.run_path("train.py", run_name="__main__")
+"""
+
+
+def run(command: Sequence[str]) -> str:
+    """What a Python process says; it runs in the project's folder."""
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def seconds(command: Sequence[str]) -> float:
+    """How long a Python process takes."""
+    start = time.perf_counter()
+    run(command)
+    return time.perf_counter() - start
+
+
+def placed(command: Sequence[str], measure: Callable[[Sequence[str], Path], float]) -> float:
+    """The figure of a run that leaves its directory in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        return measure([*command, f"hydra.run.dir={folder}/run"], Path(folder) / "run")
+
+
+def start_up(arguments: Sequence[str], peer: str, repeats: int) -> Pairs:
+    """``python train.py`` that only answers, against a process that runs the statements of `peer`."""
+    return take_turns(partial(seconds, ["train.py", *arguments]), partial(seconds, ["-c", peer]), repeats)
+
+
+def first_step(overrides: Sequence[str], repeats: int) -> Pairs:
+    """``python train.py`` until its first step is done, against the import of torch and Lightning alone."""
+    command = ["-c", FIRST_STEP, *overrides]
+    ours = partial(placed, command, lambda whole, _: seconds(whole))
+    return take_turns(ours, partial(seconds, ["-c", IMPORT]), repeats)
+
+
+def memory(overrides: Sequence[str], images: int, repeats: int) -> Pairs:
+    """The most megabytes held by a run, and by a process that holds its images once as bytes and once as floats."""
+
+    def peak(command: Sequence[str], directory: Path) -> float:
+        run(command)
+        return float(json.loads((directory / "result.json").read_text())["peak_memory_mb"]["cpu"])
+
+    ours = partial(placed, ["train.py", "trainer=cpu", "trainer.max_epochs=2", *overrides], peak)
+    return take_turns(ours, lambda: float(run(["-c", HOLD_DATA.format(images=images)])), repeats, warm_up=0)
+
+
+def sweeps(overrides: Sequence[str], jobs: int) -> Pairs:
+    """A sweep of one-epoch jobs on all cores, against the same one job by job."""
+    command = ["train.py", "-m", "trainer=cpu", "trainer.max_epochs=1", *overrides]
+    seeds = ",".join(str(seed) for seed in range(jobs))
+
+    def whole(launcher: str) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return seconds([*command, f"seed={seeds}", f"launcher={launcher}", f"hydra.sweep.dir={folder}"])
+
+    return take_turns(partial(whole, "parallel"), partial(whole, "serial"), repeats=1, warm_up=0)
