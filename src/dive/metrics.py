@@ -85,18 +85,20 @@ class EpochMeans:
         self._sizes = state["sizes"].tolist()
         self._values = {name: [values] for name, values in state["values"].items()}
 
-    def compute(self, reduce: Callable[[Tensor], Tensor] = lambda totals: totals) -> dict[str, Tensor]:
+    def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
         """The means so far, and an empty start for the next epoch.
 
         Args:
-            reduce: adds a tensor up over all processes.
+            reduce: adds a tensor up over all processes, if there are several.
         """
         if not self._sizes:
             return {}
         self._measure()
         sums = {"loss": self.loss_sum()}
         sums |= {name: torch.cat(values).sum().float() for name, values in self._values.items()}
-        count = torch.full_like(sums["loss"], self.num_examples)
-        *totals, count = reduce(torch.stack([*sums.values(), count])).unbind()
+        totals, count = torch.stack(list(sums.values())), torch.tensor(self.num_examples)
+        if reduce is not None:
+            *parts, count = reduce(torch.cat([totals, count.to(totals).unsqueeze(0)])).unbind()
+            totals = torch.stack(parts)
         self.reset()
-        return {name: total / count for name, total in zip(sums, totals, strict=True)}
+        return dict(zip(sums, (totals / count).unbind(), strict=True))

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -106,7 +107,8 @@ class Task(pl.LightningModule, ABC):
         self._step(batch, "test")
 
     def _log_means(self, stage: str) -> None:
-        means = self.means[stage].compute(lambda total: self.trainer.strategy.reduce(total, reduce_op="sum"))
+        several = self.trainer.world_size > 1
+        means = self.means[stage].compute(partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None)
         log_epoch(self, {f"{stage}/{name}": value for name, value in means.items()} | self.noted)
         self.noted.clear()
 
