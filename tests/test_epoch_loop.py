@@ -2,6 +2,7 @@
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dive import checkpoints
-from dive.callbacks import ExactResume, Last, Progress
+from dive.callbacks import ExactResume, Last, NanGuard, Progress, Throughput
 from dive.data import SyntheticRegression
 from dive.models import LinearRegression
 from dive.signals import Interrupted, Signals
@@ -230,6 +232,73 @@ def test_an_optimizer_may_call_for_the_gradients_as_often_as_it_likes(tmp_path: 
         trainer(tmp_path, steps=steps, enable_progress_bar=False).fit(fitted, data())
         weights.append(fitted.model.coefficients()[0])
     assert torch.equal(*weights)
+
+
+class Waits(TorchDispatchMode):
+    """Notes each operation that would have the program wait for a device, and who asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation."""
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            self.where += [frame.name for frame in traceback.extract_stack() if "dive" in frame.filename]
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("clipped", [None, 0.5])
+def test_no_step_waits_for_the_device(clipped: float | None, tmp_path: Path) -> None:
+    waits = Waits()
+    fitting = trainer(tmp_path, NanGuard(), Throughput(), gradient_clip_val=clipped, enable_progress_bar=False)
+    with waits:
+        assert bool(torch.ones(1))  # it does note
+        fitting.fit(task(), data())
+    at_the_ends = {"log_epoch", "on_train_epoch_end", "on_validation_end", "_look_at_weights"}
+    assert waits.where
+    assert not {"_take_bare_steps", "training_step", "validation_step"} & set(waits.where)
+    assert at_the_ends & set(waits.where)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_compiled_model_takes_the_same_steps(backend: str, tmp_path: Path) -> None:
+    weights, metrics = [], []
+    for settings in ({}, {"compile": {"backend": backend}}):
+        torch.manual_seed(0)
+        fitted = task()
+        fitting = trainer(tmp_path, enable_progress_bar=False, **settings)
+        fitting.fit(fitted, data())
+        weights.append(fitted.model.coefficients()[0])
+        metrics.append(fitting.callback_metrics["train/mse"])
+    assert torch.allclose(*weights, rtol=1e-6)
+    assert torch.allclose(*metrics, rtol=1e-6)
+
+
+def test_outputs_that_a_compiled_model_writes_over_are_copied() -> None:
+    shared = torch.zeros(2, 1)
+
+    class Graph(nn.Module):
+        """Writes all of its outputs into the same memory, as a CUDA graph does."""
+
+        def forward(self, X: Tensor) -> Tensor:
+            """The sum of the batch."""
+            with torch.no_grad():
+                shared.fill_(X.sum())
+            return shared.detach()
+
+    graph = Graph()
+    graph._compiled_call_impl = graph.forward
+    compiled = Regression(graph, nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
+    for value in (1.0, 2.0):
+        compiled.validation_step((torch.full((2, 1), value), torch.zeros(2, 1)), 0)
+    assert compiled.means["val"].compute()["mse"].item() == (2.0**2 + 4.0**2) / 2
+
+
+@pytest.mark.parametrize("precision", ["high", "highest"])
+def test_the_precision_of_matrix_products_is_a_setting(precision: Any, tmp_path: Path) -> None:
+    trainer(tmp_path, matmul_precision=precision)
+    assert torch.get_float32_matmul_precision() == precision
 
 
 def test_no_steps_at_once_are_refused() -> None:

@@ -88,7 +88,10 @@ class Task(pl.LightningModule, ABC):
         outputs = self.model(inputs)
         self.check(outputs, targets)
         loss = self.loss(outputs, targets)
-        self.means[stage].update(loss.detach(), outputs.detach(), targets)
+        kept = outputs.detach()
+        if self.model._compiled_call_impl is not None:  # CUDA graphs put the next outputs into the same memory
+            kept = kept.clone()
+        self.means[stage].update(loss.detach(), kept, targets)
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

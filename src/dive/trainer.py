@@ -1,8 +1,9 @@
 """Lightning's Trainer, and torch.compile as one more of its settings."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
@@ -18,21 +19,24 @@ DEVICES = {
 
 
 class Trainer(pl.Trainer):
-    """A Trainer that compiles the model where asked, and leaves batches and checkpoints to this package.
+    """A Trainer that compiles the model where asked, and leaves batches, steps and checkpoints to this package.
 
     Args:
+        steps_per_execution: see `dive.epoch_loop.EpochLoop`; results do not depend on it.
         compile: run the model through `torch.compile`; a mapping holds that function's own arguments, such as
             ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints fit both ways.
+        matmul_precision: of float32 matrix products, as `torch.set_float32_matmul_precision` takes it.
         **settings: those of `pytorch_lightning.Trainer`.
 
     Raises:
-        ValueError: there is no such accelerator on this machine.
+        ValueError: there is no such accelerator on this machine, or a number cannot be.
     """
 
     def __init__(
         self,
         steps_per_execution: int = 1,
         compile: bool | dict[str, Any] = False,  # noqa: A002  # torch's word
+        matmul_precision: Literal["highest", "high", "medium"] = "highest",
         **settings: Any,
     ) -> None:
         accelerator = str(settings.get("accelerator", "auto"))
@@ -45,6 +49,7 @@ class Trainer(pl.Trainer):
             self, steps_per_execution, min_steps=lightnings.min_steps, max_steps=lightnings.max_steps
         )
         self.compile = compile
+        torch.set_float32_matmul_precision(matmul_precision)
         environment = self._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
             # Its checkpoint in the middle of an epoch would be lost on us: `dive.sweeps.attempts` requeues.

@@ -30,6 +30,7 @@ class FashionMNIST(ClothingImages):
     """
 
     name = "fashion_mnist"
+    num_images = 70000
 
     def __init__(
         self, root: str | os.PathLike[str], mirror: str, timeout: float, download: bool = True, **shared: Any

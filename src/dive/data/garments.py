@@ -24,6 +24,7 @@ class Garments(ClothingImages):
     """
 
     name = "garments"
+    sized_by = "data.num_train, data.num_test, data.resize"
 
     def __init__(self, num_train: int, num_test: int, draw_seed: int, **shared: Any) -> None:
         super().__init__(**shared)
@@ -32,6 +33,7 @@ class Garments(ClothingImages):
         self.num_train = num_train
         self.num_test = num_test
         self.draw_seed = draw_seed
+        self.num_images = num_train + num_test
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Draw both sets, one after the other."""

@@ -16,7 +16,7 @@ from dive.errors import DataError
 
 
 class ClothingImages(DataModule):
-    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes.
+    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes, and know their `num_images`.
 
     Args:
         resize: height and width to scale the images to, from 28 by 28.
@@ -31,6 +31,8 @@ class ClothingImages(DataModule):
     class_names = GARMENTS
     num_outputs = len(GARMENTS)
     targets = "classes"
+    sized_by = "data.resize"
+    num_images: int
 
     def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
         super().__init__(**shared)
@@ -41,6 +43,11 @@ class ClothingImages(DataModule):
         self.size = (resize[0], resize[1])
         self.val_size = val_size
         self.num_inputs = resize[0] * resize[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images as they are read, as floats, and scaled; and of the labels."""
+        return self.num_images * (28 * 28 * 5 + 4 * self.num_inputs + 8)
 
     @abstractmethod
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from dive.data.batches import Batch, BatchOrder, TensorSet
 from dive.data.loader import loader
+from dive.data.memory import demand
 from dive.errors import DataError
 
 EVALUATION_BATCH = 1024  # at least: larger batches change no metric, and take fewer steps
@@ -27,7 +28,8 @@ class DataModule(pl.LightningDataModule, ABC):
 
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before anything is loaded: the model is built
     from them), says whether its `targets` are ``"numbers"`` or ``"classes"``, and writes `load`; `prepare_data` is
-    the place for a download.
+    the place for a download. Where a set can be large, `num_bytes` and `sized_by` (the keys that size it) have it
+    refused before it is too large for the memory.
 
     Args:
         batch_size: examples of a batch, over all processes.
@@ -44,6 +46,7 @@ class DataModule(pl.LightningDataModule, ABC):
     num_inputs: int
     num_outputs: int
     targets: str
+    sized_by: str = "it"
 
     def __init__(
         self,
@@ -69,10 +72,20 @@ class DataModule(pl.LightningDataModule, ABC):
 
     @property
     def splits(self) -> Splits:
-        """The set, loaded at the first call."""
+        """The set, loaded at the first call.
+
+        Raises:
+            DataError: it is larger than the memory that is free.
+        """
         if self._splits is None:
+            demand(self.num_bytes, self.name, self.sized_by)
             self._splits = self.load()
         return self._splits
+
+    @property
+    def num_bytes(self) -> int:
+        """What the set will take in memory, as far as that is known before it is loaded."""
+        return 0
 
     def setup(self, stage: str | None = None) -> None:
         """Load the set, and put it on the trainer's device where it fits there."""

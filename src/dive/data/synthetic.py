@@ -29,6 +29,7 @@ class SyntheticRegression(DataModule):
     name = "synthetic_regression"
     num_outputs = 1
     targets = "numbers"
+    sized_by = "data.num_train, data.num_val, data.w"
 
     def __init__(
         self, w: Sequence[float], b: float, noise: float, num_train: int, num_val: int, **shared: Any
@@ -46,6 +47,11 @@ class SyntheticRegression(DataModule):
         self.noise = noise
         self.num_train = num_train
         self.num_val = num_val
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the examples and targets, and of the noise while they are drawn."""
+        return 4 * (self.num_train + self.num_val) * (self.num_inputs + 3)
 
     def load(self) -> Splits:
         """Draw both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""

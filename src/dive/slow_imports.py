@@ -1,0 +1,36 @@
+"""Put off what nobody may need: of torchmetrics, Lightning wants two classes, and would wait for all of it."""
+
+import importlib.util
+import logging
+import sys
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any
+
+# What Lightning wants, and the modules that have it. All else brings scipy, torchvision's models and more.
+WANTED = {"Metric": "torchmetrics.metric", "MetricCollection": "torchmetrics.collections"}
+
+
+class PutOff(ModuleType):
+    """The package torchmetrics, imported as a whole when anything else of it is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in WANTED:
+            importlib.import_module("torchmetrics.utilities")  # those modules cannot be imported before
+            return getattr(importlib.import_module(WANTED[name]), name)
+        if name.startswith("__"):  # somebody looks around
+            raise AttributeError(name)
+        self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is like any other
+        assert self.__spec__ is not None and self.__spec__.loader is not None
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def put_off_torchmetrics() -> None:
+    """Let it wait, unless it is there already or not installed at all. To be called before Lightning is imported."""
+    spec = None if "torchmetrics" in sys.modules else importlib.util.find_spec("torchmetrics")
+    if spec is not None:
+        package = importlib.util.module_from_spec(spec)
+        package.__class__ = PutOff
+        package.__dict__.update(__version__=version("torchmetrics"), _logger=logging.getLogger("torchmetrics"))
+        sys.modules["torchmetrics"] = package
