@@ -256,7 +256,9 @@ def test_what_a_class_passes_on_is_judged_by_its_parent() -> None:
     assert problems({"trainer": trainer | {"barebones": True}}) == []
     assert problems({"trainer": trainer | {"barebones": 3}}) == ["trainer.barebones=3: must be true or false"]
     (line,) = problems({"trainer": trainer | {"max_epoch": 3}})
-    assert line.startswith("trainer.max_epoch=3: unknown; did you mean 'max_epochs'? Choose from steps_per_execution, compile, ")
+    assert line.startswith(
+        "trainer.max_epoch=3: unknown; did you mean 'max_epochs'? Choose from steps_per_execution, compile, "
+    )
     (line,) = problems({"data": GARMENTS | {"batchsize": 3}})
     assert line.endswith(
         "from num_train, num_test, draw_seed, resize, val_size, "

@@ -1,4 +1,4 @@
-"""Several steps at once against one at a time: the same bits everywhere, and Lightning's own steps where needed."""
+"""Several steps at once against one at a time: the same bits everywhere, Lightning's own steps where needed."""
 
 import os
 import signal
@@ -40,7 +40,11 @@ MLP = (
 )
 SETTINGS = {
     "as it is": LINEAR,
-    "from scratch, with decay in the loss": ("model=linear_regression_scratch", *LINEAR[1:], "task.weight_decay=1"),
+    "from scratch, with decay in the loss": (
+        "model=linear_regression_scratch",
+        *LINEAR[1:],
+        "task.weight_decay=1",
+    ),
     "dropout, momentum, a scheduler": MLP,
     "Adam": (*(word for word in MLP if not word.startswith("optimizer")), "optimizer=adam"),
     "clipped": (*LINEAR, "trainer.gradient_clip_val=0.1"),
@@ -97,9 +101,7 @@ def test_several_steps_at_once_leave_what_single_steps_leave(
 
 
 @pytest.mark.parametrize("overrides", OWN.values(), ids=OWN)
-def test_what_happens_between_steps_happens(
-    overrides: tuple[str, ...], fit: Fit, lightnings: list[int]
-) -> None:
+def test_what_happens_between_steps_happens(overrides: tuple[str, ...], fit: Fit, lightnings: list[int]) -> None:
     fit(*overrides)
     assert lightnings == [*range(10), *range(10)]
 
@@ -118,7 +120,9 @@ class Told(pl.Callback):
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int
+    ) -> None:
         """Note the batch."""
         self.batches.append(idx)
 
@@ -218,7 +222,7 @@ def test_a_signal_is_heeded_after_the_step_that_it_comes_in(tmp_path: Path) -> N
         return nn.functional.mse_loss(outputs, targets)
 
     fitting = trainer(tmp_path, Last(), ExactResume(), enable_progress_bar=False)
-    with pytest.raises(Interrupted), Signals(lambda code: None):
+    with pytest.raises(Interrupted), Signals(lambda _: None):
         fitting.fit(task(loss=loss), data())
     assert checkpoints.load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 4
 
@@ -228,7 +232,9 @@ def test_an_optimizer_may_call_for_the_gradients_as_often_as_it_likes(tmp_path: 
     for steps in (1, 50):
         torch.manual_seed(0)
         fitted = task()
-        fitted.make_optimizer = lambda groups: torch.optim.LBFGS([p for g in groups for p in g["params"]], max_iter=3)
+        fitted.make_optimizer = lambda groups: torch.optim.LBFGS(
+            [p for g in groups for p in g["params"]], max_iter=3
+        )
         trainer(tmp_path, steps=steps, enable_progress_bar=False).fit(fitted, data())
         weights.append(fitted.model.coefficients()[0])
     assert torch.equal(*weights)

@@ -36,7 +36,7 @@ def test_whoever_has_imported_it_before_keeps_it_and_without_it_nothing_happens(
     before = "import torchmetrics; import dive; print(type(torchmetrics).__name__)"
     hidden = (
         "import importlib.util; import dive.slow_imports as s; import sys; del sys.modules['torchmetrics'];"
-        "importlib.util.find_spec = lambda name: None; s.put_off_torchmetrics(); print('torchmetrics' in sys.modules)"
+        "importlib.util.find_spec = lambda _: None; s.put_off_torchmetrics(); print('torchmetrics' in sys.modules)"
     )
     for code, told in ((before, "module"), (hidden, "False")):
         said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -1,5 +1,6 @@
 """Ten epochs of the MLP on a CUDA device, in each of the ways there are."""
 
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from benchmarks.report import table
 from dive import build
 from dive.compose import settings
 
-WAYS = {
-    "float32": (),
+HEAD = ["way", "overrides", "seconds"]
+WAYS: dict[str, tuple[str, ...]] = {
+    "float32": ("trainer.precision=32-true",),
     "TF32": ("trainer.matmul_precision=high",),
     "bfloat16": ("trainer.precision=bf16-mixed",),
     "compiled": ("trainer.compile=true",),
@@ -20,14 +23,21 @@ WAYS = {
 }
 
 
-def fit_seconds(overrides: tuple[str, ...], repeats: int) -> list[float] | None:
-    """Seconds of whole fits of ten epochs, everything on, after one to warm up; None where there is no such device."""
-    if not torch.cuda.is_available():
-        return None
+def section(images: tuple[str, ...], fits: int = 5) -> str:
+    """The table, in Markdown; its cells stay empty where there is no such device."""
+    rows = []
+    for way, overrides in WAYS.items():
+        taken = fit_seconds((*overrides, *images), fits) if torch.cuda.is_available() else []
+        rows.append([way, f"`{' '.join(overrides)}`", f"{statistics.median(taken):.3g} s" if taken else ""])
+    return f"## A GPU\n\nThe ten epochs of `model=mlp trainer=gpu`, whole; bound 1 s.\n\n{table(HEAD, rows)}"
+
+
+def fit_seconds(overrides: tuple[str, ...], fits: int) -> list[float]:
+    """Seconds of whole fits, everything on, after one to warm up."""
     config = settings("model=mlp", "trainer=gpu", "trainer.max_epochs=10", *overrides)
     data = build.data(config)
     taken = []
-    for _ in range(repeats + 1):
+    for _ in range(fits + 1):
         pl.seed_everything(config["seed"], verbose=False)
         with tempfile.TemporaryDirectory() as folder:
             trainer, task = build.trainer(config, Path(folder)), build.task(config, data)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
+
 from benchmarks.peers import Peer
 from benchmarks.turns import Pairs
-
 from dive import build
 from dive.compose import settings
 from dive.data.module import DataModule

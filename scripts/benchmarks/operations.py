@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from benchmarks.peers import unpack
-from benchmarks.turns import Pairs, take_turns
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
+from benchmarks.peers import unpack
+from benchmarks.turns import Pairs, take_turns
 from dive import build
 from dive.compose import settings
 
@@ -34,7 +34,7 @@ def addition(repeats: int, length: int = 10000) -> Pairs:
 
 
 def reading(repeats: int) -> Pairs:
-    """Going once through the 60,000 training images at 32 by 32: ours from the archives on, against torchvision's."""
+    """Going through the 60,000 training images at 32 by 32: ours from the archives on, against torchvision's."""
     config = settings("data=fashion_mnist", "data.resize=[32,32]", "data.val_size=0", "data.batch_size=64")
 
     def ours() -> None:

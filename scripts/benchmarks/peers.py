@@ -1,4 +1,4 @@
-"""What our epoch is compared with. Each peer trains a copy of the task's model, then validates, an epoch a call."""
+"""What our epoch is compared with. Each peer trains a copy of the task's model, and validates, an epoch a call."""
 
 import gzip
 import importlib.util
@@ -177,7 +177,7 @@ class Book(Peer):
 
     def __init__(self, config: build.Config, data: DataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
-        from d2l import torch as d2l
+        from d2l import torch as d2l  # type: ignore[import-not-found]  # no dependency of ours
 
         unpack(Path(config["data"]["root"]), folder / "data")
         (folder / "chapter").mkdir()

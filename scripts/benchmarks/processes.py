@@ -66,7 +66,7 @@ def first_step(overrides: Sequence[str], repeats: int) -> Pairs:
 
 
 def memory(overrides: Sequence[str], images: int, repeats: int) -> Pairs:
-    """The most megabytes held by a run, and by a process that holds its images once as bytes and once as floats."""
+    """The most megabytes that a run holds, and a process with its images once as bytes and once as floats."""
 
     def peak(command: Sequence[str], directory: Path) -> float:
         run(command)

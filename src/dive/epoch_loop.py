@@ -33,12 +33,12 @@ TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_b
 
 
 class EpochLoop(_TrainingEpochLoop):
-    """Take several steps at once, then one of Lightning's own: on small models that costs as much as the arithmetic.
+    """Take several bare steps, then one of Lightning's own, which costs as much as a small model's arithmetic.
 
-    A step is the same either way: forward, gradients to zero, backward, clipping, update; on the same batches, counted
-    by the same counters. Those that something may follow are Lightning's: the last of an epoch or of `max_steps`, one
-    before a validation, one that the progress bar shows. All are, where a callback or the task has hooks around
-    batches, or wants a way of its own that bare steps would pass by.
+    A step is the same either way: forward, gradients to zero, backward, clipping, update; on the same batches,
+    counted by the same counters. Those that something may follow are Lightning's: the last of an epoch or of
+    `max_steps`, one before a validation, one that the progress bar shows. All are, where a callback or the task
+    has hooks around batches, or wants a way of its own that bare steps would pass by.
 
     Args:
         trainer: whose loop this is.
@@ -66,7 +66,10 @@ class EpochLoop(_TrainingEpochLoop):
         trainer = self.trainer
         self._bare_steps_do = self.steps_per_execution > 1 and plain(trainer) and countable(data_fetcher)
         # The progress bar has a hook, but it does nothing between refreshes.
-        self._observers = [*(c for c in trainer.callbacks if not isinstance(c, Progress)), trainer.lightning_module]
+        self._observers = [
+            *(c for c in trainer.callbacks if not isinstance(c, Progress)),
+            trainer.lightning_module,
+        ]
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         """Bare steps, as many as nobody would miss, and one of Lightning's."""

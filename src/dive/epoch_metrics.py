@@ -11,8 +11,8 @@ from torch import Tensor
 def log_epoch(module: pl.LightningModule, metrics: Mapping[str, Tensor | float]) -> None:
     """Log metrics of an epoch that has come to its end, for loggers, and for callbacks to monitor.
 
-    It does what `LightningModule.log` does, which takes a millisecond a metric, where an epoch takes but ten. That is
-    called among several processes, and outside of a fit, where Lightning returns what was logged.
+    It does what `LightningModule.log` does, which takes a millisecond a metric, where a small epoch takes but ten.
+    That is called among several processes, and outside of a fit, where Lightning returns what was logged.
 
     Args:
         module: being trained.

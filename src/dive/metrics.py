@@ -12,8 +12,8 @@ HELD = 2**18  # numbers in outputs that may wait to be measured: 1 MB
 class EpochMeans:
     """Means over the examples of an epoch, of the loss and of what else is measured.
 
-    A step only hands over what it has: outputs are measured many batches at a time, and all is added up once, at the
-    end. Nothing waits for the device meanwhile, and the sums do not depend on when what was measured.
+    A step only hands over what it has: outputs are measured many batches at a time, and all is added up once, at
+    the end. Nothing waits for the device meanwhile, and the sums do not depend on what was measured when.
 
     Args:
         measure: values of each metric, one an example, by name, from ``outputs: (batch, ...)`` and targets.
@@ -70,7 +70,7 @@ class EpochMeans:
         return (losses * torch.tensor(self._sizes, device=losses.device)).sum().float()
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been gathered so far: the loss of each step and its examples, and the values of each example."""
+        """What has been gathered so far: the loss and the examples of each step, the values of each example."""
         self._measure()
         return {
             "losses": torch.stack(self._losses) if self._losses else None,

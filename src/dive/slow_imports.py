@@ -21,13 +21,14 @@ class PutOff(ModuleType):
         if name.startswith("__"):  # somebody looks around
             raise AttributeError(name)
         self.__class__ = ModuleType  # type: ignore[assignment]  # from now on it is like any other
-        assert self.__spec__ is not None and self.__spec__.loader is not None
+        assert self.__spec__ is not None
+        assert self.__spec__.loader is not None
         self.__spec__.loader.exec_module(self)
         return getattr(self, name)
 
 
 def put_off_torchmetrics() -> None:
-    """Let it wait, unless it is there already or not installed at all. To be called before Lightning is imported."""
+    """Let it wait, unless it is there already, or not installed. To be called before Lightning is imported."""
     spec = None if "torchmetrics" in sys.modules else importlib.util.find_spec("torchmetrics")
     if spec is not None:
         package = importlib.util.module_from_spec(spec)

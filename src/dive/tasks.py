@@ -111,8 +111,10 @@ class Task(pl.LightningModule, ABC):
 
     def _log_means(self, stage: str) -> None:
         several = self.trainer.world_size > 1
-        means = self.means[stage].compute(partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None)
-        log_epoch(self, {f"{stage}/{name}": value for name, value in means.items()} | self.noted)
+        means = self.means[stage].compute(
+            partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None
+        )
+        log_epoch(self, {**{f"{stage}/{name}": value for name, value in means.items()}, **self.noted})
         self.noted.clear()
 
     def on_fit_start(self) -> None:

@@ -54,8 +54,14 @@ def test_without_proc_the_pages_of_the_machine_count(system: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("data=garments", "data.resize=[20000,20000]"), r"data=garments: 22937\.7 GB as tensors, and .* data\.resize"),
-        (("data=synthetic_regression", "data.num_train=10000000000000"), r"data=synthetic_regression: .* data\.num_train"),
+        (
+            ("data=garments", "data.resize=[20000,20000]"),
+            r"data=garments: 22937\.7 GB as tensors, and .* data\.resize",
+        ),
+        (
+            ("data=synthetic_regression", "data.num_train=10000000000000"),
+            r"data=synthetic_regression: .* data\.num_train",
+        ),
     ],
 )
 def test_a_set_larger_than_memory_is_refused_at_once(words: tuple[str, ...], message: str) -> None:

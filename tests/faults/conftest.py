@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import cloudpickle
-import pandas as pd
 import pytest
-import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dive import checkpoints
 from dive.sweeps.processes import Task, run
 
 # A process that is started anew cannot import this module by its name.

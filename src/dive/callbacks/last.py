@@ -19,8 +19,8 @@ class Last(pl.Callback):
 
     Args:
         every_n_steps: save within epochs too, after each so many optimizer steps; None does not.
-        min_interval_s: seconds from one save to the next at least, where epochs are shorter; the last epoch of all is
-            always saved, and so is where a signal has come.
+        min_interval_s: seconds from one save to the next at least, where epochs are shorter. The end of training
+            is always saved, and so is the place where a signal has come.
     """
 
     # Lightning calls what is there: nothing, until it is needed.

@@ -18,8 +18,9 @@ class Loader(DataLoader[Batch]):
     """A DataLoader that passes whole batches through, and can go on in the middle of an epoch.
 
     Its state is kept in checkpoints by Lightning, which asks for no batch before the one before is trained on. The
-    seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers. Without
-    workers, batches come straight from the set: what torch does around one costs as much as a small model's forward.
+    seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers.
+    Without workers, batches come straight from the set: what torch does around each of them costs as much as the
+    forward pass of a small model.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its own type has nothing that is needed

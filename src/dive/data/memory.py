@@ -1,4 +1,4 @@
-"""Whether a set can be held in memory, asked before: afterwards, the system would end the program without a word."""
+"""Whether a set can be held in memory, asked before: else the system would end the program without a word."""
 
 import os
 import re
@@ -42,7 +42,10 @@ def _of_the_machine() -> int | None:
 
 
 def _of_the_group() -> int | None:
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
         if (CGROUP / limit).exists():
             most = (CGROUP / limit).read_text().strip()
             return int(most) - int((CGROUP / used).read_text()) if most.isdigit() else None

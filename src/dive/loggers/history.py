@@ -26,7 +26,8 @@ SAVE_S = 1.0  # seconds from one table to the next, while it grows
 class History(MetricsLogger):
     """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
 
-    The table is written once a second at most, before each checkpoint (`dive.callbacks.ExactResume`) and at the end.
+    The table is written once a second at most, before each checkpoint (see `dive.callbacks.ExactResume`),
+    and at the end.
 
     Args:
         save_dir: the run's directory.
