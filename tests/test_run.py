@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -315,15 +317,21 @@ def test_processes_of_other_ranks_write_nothing(directory: Path, monkeypatch: py
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it in /proc")
-def test_peak_memory_is_what_the_system_says() -> None:
-    before = peak_memory_mb()["cpu"]
-    status = Path("/proc/self/status").read_text()
-    told_mb = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))) * 1024 / 1e6
-    assert before == pytest.approx(told_mb, rel=0.02)
+def test_peak_memory_counts_what_was_held_and_not_what_another_process_held() -> None:
+    held = "x = bytearray(300_000_000); x[::4096] = b'x' * len(x[::4096]); del x;"
+    tell = "from dive.run import peak_memory_mb; print(peak_memory_mb()['cpu'])"
+    child = f"{held} import subprocess, sys; subprocess.run([sys.executable, '-c', {tell!r}], check=True)"
+    mine, childs, none = (
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for code in (f"{held} {tell}", child, tell)
+    )
+    assert mine > 300
+    assert childs == pytest.approx(none, rel=0.1)
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
 def test_peak_memory_is_in_millions_of_bytes(platform: str, unit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STATUS", Path("nowhere"))
     monkeypatch.setattr(module.sys, "platform", platform)
     monkeypatch.setattr(module.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=3 * 10**6))
     assert peak_memory_mb()["cpu"] == 3 * unit

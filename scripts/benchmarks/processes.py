@@ -14,10 +14,11 @@ from benchmarks.turns import Pairs, take_turns
 ROOT = Path(__file__).parents[2]
 
 IMPORT = "import torch, pytorch_lightning"
-HOLD_DATA = f"""{IMPORT}, resource, sys
+HOLD_DATA = f"""{IMPORT}
 images = torch.ones({{images}}, 28 * 28, dtype=torch.uint8)
 floats = images.float()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
+from dive.run import peak_memory_mb  # after the peak
+print(peak_memory_mb()["cpu"])
 """
 # train.py, until its first training step is done.
 FIRST_STEP = """

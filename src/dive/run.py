@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import sys
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
 LOCK = ".lock"
+STATUS = Path("/proc/self/status")
 
 
 class Run:
@@ -164,6 +166,9 @@ class Run:
 
 def peak_memory_mb() -> dict[str, float]:
     """The most memory this process has held, and the most tensors on each GPU have taken, in 10^6 bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = {"cpu": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    if STATUS.exists():  # on Linux the other figure is at least what the process held that started this one
+        held = int(re.findall(r"VmHWM:\s*(\d+) kB", STATUS.read_text())[0]) * 1024
+    else:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = {"cpu": held / 1e6}
     return peak | {f"cuda:{i}": torch.cuda.max_memory_allocated(i) / 1e6 for i in range(torch.cuda.device_count())}
