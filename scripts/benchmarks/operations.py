@@ -32,7 +32,7 @@ def addition(repeats: int, length: int = 10000) -> Pairs:
 
     def vectorised() -> None:
         for _ in range(100):
-            a + b  # noqa: B018  # it is the time that is wanted
+            a + b  # it is the time that is wanted
 
     return take_turns(lambda: timed(vectorised) / 100, lambda: timed(elementwise), repeats)
 

@@ -1,6 +1,7 @@
 """Lightning's loop over an epoch, which need not look up from its work after every step."""
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from operator import attrgetter
@@ -93,17 +94,18 @@ class EpochLoop(_TrainingEpochLoop):
         return int(min(*ends, *(n - taken % n for n in every))) - 1
 
     def _take_bare_steps(self, most: int, data_fetcher: _DataFetcher) -> None:
-        trainer, optimizer, taken = self.trainer, self.trainer.optimizers[0], 0
+        trainer, optimizer = self.trainer, self.trainer.optimizers[0]
         precision, device = trainer.precision_plugin, trainer.strategy.root_device
-        batches = data_fetcher.combined_loader._iterator
-        called = False
+        gradients = self._gradients(optimizer)
+        batches = data_fetcher.combined_loader._iterator.iterators[0]
+        taken, called, batch = 0, False, None
         try:
             while taken < most and not called:
-                (batch,), _, _ = next(batches)
-                batch = precision.convert_input(batch)
+                batch = None  # its memory is free for the next one, and still in the cache
+                batch = precision.convert_input(next(batches))
                 if batch[0].device != device:
                     batch = trainer.strategy.batch_to_device(batch)
-                loss = optimizer.step(partial(self._gradients, batch, optimizer))
+                loss = optimizer.step(partial(gradients, batch))
                 taken += 1
                 called = any(map(hook_after_batch, self._observers))  # a signal has come meanwhile
         finally:
@@ -115,16 +117,22 @@ class EpochLoop(_TrainingEpochLoop):
         if called:
             _call_callback_hooks(trainer, "on_train_batch_end", {"loss": loss}, batch, self.batch_idx)
 
-    def _gradients(self, batch: Batch, optimizer: Optimizer) -> Tensor:
+    def _gradients(self, optimizer: Optimizer) -> Callable[[Batch], Tensor]:
         trainer, precision = self.trainer, self.trainer.precision_plugin
-        with nullcontext() if type(precision) is Precision else precision.train_step_context():
-            loss: Tensor = trainer.lightning_module.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        if trainer.gradient_clip_val:
-            algorithm = trainer.gradient_clip_algorithm or GradClipAlgorithmType.NORM
-            precision.clip_gradients(optimizer, trainer.gradient_clip_val, algorithm)
-        return loss
+        training_step, clip = trainer.lightning_module.training_step, trainer.gradient_clip_val
+        context = nullcontext if type(precision) is Precision else precision.train_step_context
+
+        def gradients(batch: Batch) -> Tensor:
+            with context():
+                loss: Tensor = training_step(batch, 0)
+            optimizer.zero_grad()
+            loss.backward()
+            if clip:
+                algorithm = trainer.gradient_clip_algorithm or GradClipAlgorithmType.NORM
+                precision.clip_gradients(optimizer, clip, algorithm)
+            return loss
+
+        return gradients
 
 
 def plain(trainer: pl.Trainer) -> bool:

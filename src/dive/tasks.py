@@ -84,12 +84,12 @@ class Task(pl.LightningModule, ABC):
         return self.model(inputs)
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
-        inputs, targets = batch
-        outputs = self.model(inputs)
+        model, (inputs, targets) = self.model, batch
+        outputs = model(inputs)
         self.check(outputs, targets)
         loss = self.loss(outputs, targets)
         kept = outputs.detach()
-        if self.model._compiled_call_impl is not None:  # CUDA graphs put the next outputs into the same memory
+        if model._compiled_call_impl is not None:  # CUDA graphs put the next outputs into the same memory
             kept = kept.clone()
         self.means[stage].update(loss.detach(), kept, targets)
         return loss

@@ -27,22 +27,21 @@ class Loader(DataLoader[Batch]):
         order = self._order()
         self.generator = stream("workers", order.seed, order.epoch)
         self._epoch, self._position = order.epoch, order.start
-        batches = self._watched(super().__iter__()) if self.num_workers > 0 else map(self._examples, order)
+        batches = self._watched(super().__iter__()) if self.num_workers > 0 else self._straight(iter(order))
         order.start = 0
-        return self._counted(batches)
+        return batches
 
-    def _examples(self, indices: Tensor | slice) -> Batch:
+    def _straight(self, order: Iterator[Tensor | slice]) -> Iterator[Batch]:
         assert isinstance(self.dataset, TensorSet)
-        return self.dataset.__getitems__(indices)
-
-    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
+        for indices in order:
             self._position += 1
-            yield batch
+            yield self.dataset.__getitems__(indices)
 
     def _watched(self, batches: Any) -> Iterator[Batch]:
         try:
-            yield from batches
+            for batch in batches:
+                self._position += 1
+                yield batch
         except (RuntimeError, OSError, EOFError) as error:
             if all(worker.is_alive() for worker in batches._workers):
                 raise
