@@ -28,7 +28,7 @@ lint: $(READY) ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(READY) ## time our epoch against a hand-written loop
+bench: $(READY) ## time dive against what people use instead (docs/benchmarks.md; some twenty minutes)
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
 tensorboard: $(READY) ## look at all runs and sweeps, on this machine only

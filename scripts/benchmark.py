@@ -1,7 +1,8 @@
 """Time dive against what people use instead: ``make bench``.
 
-It prints a line a comparison, with its bound where it has one, and writes docs/benchmarks.md and its picture, in
-some twenty minutes. ``--only epochs start-up`` makes parts, and writes nothing. Exit status 1: a bound is not met.
+It prints a line a comparison, with its bound where it has one, and in some twenty minutes writes
+docs/benchmarks.md, its picture, and the first table into the README. ``--only epochs start-up`` makes parts, and
+writes nothing. Exit status 1: a bound is not met.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 
 from benchmarks import accelerator, growth
 from benchmarks.cases import PARTS, image_data
-from benchmarks.report import DOCS, DOCUMENT, HEAD, PICTURE, machine, table
+from benchmarks.report import HEAD, PICTURE, table, write
 from dive.log import quiet
 
 ALL = [*PARTS, "growth", "gpu"]
@@ -49,7 +50,7 @@ def main() -> None:
         print(sections[-1], flush=True)
     if arguments.only == ALL:
         growth.picture(grown, PICTURE)
-        (DOCS / "benchmarks.md").write_text(DOCUMENT.format(machine=machine(), sections="\n\n".join(sections)))
+        write(sections)
     sys.exit(f"{unmet} bounds are not met" if unmet else 0)
 
 

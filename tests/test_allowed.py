@@ -55,7 +55,7 @@ def test_everything_that_conf_names_is_allowed(path: str) -> None:
         "dive.data.archives.import_from",
         "dive.loggers.history.draw_curves",
         "dive.callbacks.best.Path",
-        "dive.tasks.weights_and_biases",
+        "dive.optim.weights_and_biases",
         "dive.losses.torch.load",
         "torch.nn.init.normal_",
         "torch.nn.utils.clip_grad_norm_",

@@ -16,8 +16,8 @@ from dive.data import SyntheticRegression
 from dive.data.batches import BatchOrder, TensorSet
 from dive.losses import squared_loss
 from dive.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
-from dive.optim import SGD
-from dive.tasks import Classification, Regression, Task, weights_and_biases
+from dive.optim import SGD, weights_and_biases
+from dive.tasks import Classification, Regression, Task
 from dive.trainer import Trainer
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")

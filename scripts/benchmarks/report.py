@@ -12,8 +12,8 @@ import torch
 
 from benchmarks.turns import Pairs
 
-DOCS = Path(__file__).parents[2] / "docs"
-PICTURE = DOCS / "figures" / "benchmarks_growth.png"
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs" / "figures" / "benchmarks_growth.png"
 HEAD = ["ours", "compared with", "ours", "theirs", "ratio", "quartiles (pairs)", "bound"]
 DOCUMENT = """# Benchmarks
 
@@ -62,6 +62,16 @@ class Row:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """In Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def write(sections: Sequence[str]) -> None:
+    """Write docs/benchmarks.md, and the first table into the README too."""
+    told = DOCUMENT.format(machine=machine(), sections="\n\n".join(sections))
+    (ROOT / "docs" / "benchmarks.md").write_text(told)
+    first = sections[0].partition("\n\n")[2]
+    readme = ROOT / "README.md"
+    block = rf"\g<1>{first}\n\nMeasured on {machine()}.\n\g<2>"
+    readme.write_text(re.sub(r"(?s)(<!-- bench -->\n).*?(<!-- /bench -->)", block, readme.read_text()))
 
 
 def machine() -> str:

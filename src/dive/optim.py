@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -25,6 +25,12 @@ def sgd_step(params: Iterable[Tensor], lr: float) -> None:
     for param in params:
         if param.grad is not None:
             param -= lr * param.grad
+
+
+def weights_and_biases(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, slopes)."""
+    params = list(params)
+    return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
 class SGD(Optimizer):

@@ -1,7 +1,7 @@
 """The LightningModules: what is trained for, around any of the models (book 3.2, 4.3)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,14 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from dive.epoch_metrics import log_epoch
 from dive.losses import l2_penalty
 from dive.metrics import EpochMeans
+from dive.optim import weights_and_biases
 
 Batch = tuple[Tensor, Tensor]
-
-
-def weights_and_biases(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, slopes)."""
-    params = list(params)
-    return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
 class Task(pl.LightningModule, ABC):

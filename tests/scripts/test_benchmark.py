@@ -1,0 +1,159 @@
+"""The benchmark: its ratios are ratios, its peers learn, and what it writes is what was measured."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import growth, operations, processes, report
+from benchmarks.epochs import against
+from benchmarks.peers import HandWritten, Peer, PerItem, PerStepLogging
+from benchmarks.report import Row
+from benchmarks.turns import Pairs, take_turns
+from dive import build
+from dive.compose import settings
+
+SMALL = ("data=garments", "data.num_train=192", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
+
+
+def test_a_ratio_is_the_median_over_pairs_and_not_that_of_the_sides() -> None:
+    pairs = Pairs(ours=[1.0, 2.0, 9.0, 4.0, 5.0], peers=[1.0, 1.0, 3.0, 4.0, 10.0])
+    assert pairs.ratios == [1.0, 2.0, 3.0, 1.0, 0.5]
+    assert pairs.ratio == 1.0
+    assert pairs.spread == (0.75, 2.5)
+    assert Pairs([1.0, 3.0], [1.0, 2.0]).spread == (1.0, 1.5)
+
+
+def test_both_sides_take_turns_and_the_first_of_each_only_warms_up() -> None:
+    called: list[str] = []
+
+    def said(name: str) -> Callable[[], float]:
+        def say() -> float:
+            called.append(name)
+            return float(len(called))
+
+        return say
+
+    pairs = take_turns(said("ours"), said("peer"), repeats=2)
+    assert called == ["peer", "ours"] * 3
+    assert (pairs.ours, pairs.peers) == ([4.0, 6.0], [3.0, 5.0])
+
+
+@pytest.mark.parametrize("peer", [HandWritten, PerStepLogging])
+def test_each_pair_has_an_epoch_of_each_side(peer: type[Peer]) -> None:
+    pairs = against(peer, ("model=softmax_regression", *SMALL), repeats=2)
+    assert len(pairs.ours) == len(pairs.peers) == 2
+    assert min(pairs.ours + pairs.peers) > 0
+
+
+@pytest.mark.parametrize("kind", [HandWritten, PerStepLogging])
+def test_peers_do_learn(kind: type[Peer], tmp_path: Path) -> None:
+    config = settings("model=softmax_regression", *SMALL)
+    data = build.data(config)
+    data.setup()
+    peer = kind(config, data, tmp_path)
+    before = float(peer.loss(peer.model(data.splits.train.inputs), data.splits.train.targets))
+    for _ in range(3):
+        assert peer.seconds() > 0
+    assert float(peer.loss(peer.model(data.splits.train.inputs), data.splits.train.targets)) < 0.8 * before
+
+
+def test_torchvision_s_images_are_ours(real_data: Path, tmp_path: Path) -> None:
+    config = settings("model=mlp", f"data.root={real_data}", "data.val_size=0")
+    data = build.data(config)
+    data.setup()
+    theirs = next(iter(PerItem(config, data, tmp_path).val))
+    assert torch.equal(theirs[0], data.splits.val.inputs[:256])
+    assert torch.equal(theirs[1], data.splits.val.targets[:256])
+
+
+def test_vectors_are_added_faster_than_their_numbers() -> None:
+    assert operations.addition(3).ratio < 0.5
+
+
+def test_a_process_s_memory_is_that_of_its_data() -> None:
+    ours = float(processes.run(["-c", processes.HOLD_DATA.format(images=100_000)]))
+    fewer = float(processes.run(["-c", processes.HOLD_DATA.format(images=10)]))
+    assert ours - fewer == pytest.approx(100_000 * 784 * 5 / 1e6, rel=0.1)
+
+
+def test_the_first_step_is_the_last_thing_that_is_done() -> None:
+    (step,) = processes.first_step(("model=linear_regression", "trainer=cpu", "trainer.max_epochs=100000"), 1).ours
+    assert step < 60
+
+
+@pytest.mark.parametrize(
+    ("bound", "said", "met"), [(1.5, "1.50: met", True), (1.4, "1.40: NOT MET", False), (None, "", True)]
+)
+def test_a_row_says_whether_its_bound_is_met(bound: float | None, said: str, met: bool) -> None:
+    row = Row("ours", "theirs", Pairs([3.0], [2.0]), bound)
+    assert row.cells == ["ours", "theirs", "3 s", "2 s", "1.5", "1.5 to 1.5 (1)", said]
+    assert row.met == met
+
+
+def test_what_was_not_measured_is_an_empty_cell() -> None:
+    assert Row("ours", "theirs", None, 1.0).cells == ["ours", "theirs", "", "", "", "", ""]
+    assert Row("ours", "theirs", None, 1.0).met
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to write to, in the place of the project's."""
+    (tmp_path / "docs" / "figures").mkdir(parents=True)
+    (tmp_path / "README.md").write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., Any]:
+    """Run the script with one part, whose ratio is given, and the growth of small things."""
+    script = importlib.import_module("benchmark")
+
+    def part(pairs: int, images: tuple[str, ...]) -> Iterator[Row]:
+        """A part."""
+        yield Row("ours", "theirs", Pairs([ratio] * pairs, [1.0] * pairs), 1.1)
+
+    ratio = 0.0
+
+    def run(of: float, *arguments: str) -> object:
+        nonlocal ratio
+        ratio = of
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", "--pairs", "2", *arguments])
+        with pytest.raises(SystemExit) as left:
+            script.main()
+        return left.value.code
+
+    monkeypatch.setattr(script, "PARTS", {"part": part})
+    monkeypatch.setattr(script, "ALL", ["part", "growth", "gpu"])
+    monkeypatch.setattr(script, "PICTURE", project / "docs" / "figures" / "growth.png")
+    monkeypatch.setattr(growth, "USUAL", {"examples": 64, "batch size": 32, "hidden units": 4, "classes": 3})
+    monkeypatch.setattr(growth, "VARIED", {"examples": (32, 64), "classes": (2,)})
+    monkeypatch.setattr(script, "image_data", lambda: SMALL)
+    return run
+
+
+def test_what_is_written_is_what_was_measured(benchmark: Callable[..., Any], project: Path) -> None:
+    assert benchmark(1.05) == 0
+    written = (project / "docs" / "benchmarks.md").read_text()
+    assert "| ours | theirs | 1.05 s | 1 s | 1.05 | 1.05 to 1.05 (2) | 1.10: met |" in written
+    assert "| examples | 32 |" in written
+    assert torch.__version__ in written
+    assert (project / "docs" / "figures" / "growth.png").read_bytes().startswith(b"\x89PNG")
+    readme = (project / "README.md").read_text()
+    assert readme.startswith("before\n<!-- bench -->\n| ours | compared with |")
+    assert readme.endswith("<!-- /bench -->\nafter\n")
+    assert "old" not in readme
+
+
+def test_a_bound_that_is_not_met_is_a_failure(benchmark: Callable[..., Any]) -> None:
+    assert benchmark(1.2) == "1 bounds are not met"
+
+
+def test_parts_alone_are_not_written(benchmark: Callable[..., Any], project: Path) -> None:
+    assert benchmark(1.05, "--only", "part") == 0
+    assert not (project / "docs" / "benchmarks.md").exists()
