@@ -71,6 +71,14 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert measured == [20, 20, 2]
 
 
+@pytest.mark.parametrize("wrong", [torch.tensor(3.0), torch.zeros(4, 1), torch.zeros(3)])
+def test_what_is_not_measured_for_each_example_is_refused(wrong: Tensor) -> None:
+    means = EpochMeans(lambda *_: {"acc": wrong})
+    means.update(torch.tensor(1.0), torch.zeros(4, 1), torch.zeros(4, 1))
+    with pytest.raises(ValueError, match=r"a value of 'acc' for each example, got \(.*\) for 4"):
+        means.compute()
+
+
 def test_after_computing_the_next_epoch_starts_empty() -> None:
     means = EpochMeans(squared)
     means.update(torch.tensor(100.0), torch.ones(2, 1), torch.zeros(2, 1))

@@ -12,14 +12,15 @@ def log_epoch(module: pl.LightningModule, metrics: Mapping[str, Tensor | float])
     """Log metrics of an epoch that has come to its end, for loggers, and for callbacks to monitor.
 
     It does what `LightningModule.log` does, which takes a millisecond a metric, where a small epoch takes but ten.
-    That is called among several processes, and outside of a fit, where Lightning returns what was logged.
+    That is called among several processes, and outside of a fit: there Lightning returns what was logged, or in a
+    sanity check forgets it.
 
     Args:
         module: being trained.
         metrics: scalars, by name.
     """
     trainer = module.trainer
-    if trainer.world_size > 1 or trainer.state.fn is not TrainerFn.FITTING:
+    if trainer.world_size > 1 or trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking:
         for name, value in metrics.items():
             module.log(name, value, sync_dist=True)
         return

@@ -18,6 +18,9 @@ class EpochMeans:
     Args:
         measure: values of each metric, one an example, by name, from ``outputs: (batch, ...)`` and targets.
 
+    Raises:
+        ValueError: (when it measures) there are more or fewer of them.
+
     >>> means = EpochMeans(lambda outputs, targets: {"acc": outputs.argmax(1) == targets})
     >>> means.update(torch.tensor(0.5), torch.eye(2), torch.tensor([0, 1]))
     >>> means.update(torch.tensor(2.0), torch.eye(2)[:1], torch.tensor([1]))
@@ -61,6 +64,9 @@ class EpochMeans:
         if self._waiting:
             outputs, targets = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
             for name, values in self.measure(outputs, targets).items():
+                if values.shape != targets.shape[:1]:
+                    got = f"got {tuple(values.shape)} for {len(targets)}"
+                    raise ValueError(f"measure must return a value of {name!r} for each example, {got}")
                 self._values.setdefault(name, []).append(values)
             self._waiting, self._numbers_waiting = [], 0
 
