@@ -318,15 +318,14 @@ def test_processes_of_other_ranks_write_nothing(directory: Path, monkeypatch: py
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells it in /proc")
 def test_peak_memory_counts_what_was_held_and_not_what_another_process_held() -> None:
-    held = "x = bytearray(300_000_000); x[::4096] = b'x' * len(x[::4096]); del x;"
+    held = "x = bytearray(1_500_000_000); x[::4096] = b'x' * len(x[::4096]); del x;"
     tell = "from dive.run import peak_memory_mb; print(peak_memory_mb()['cpu'])"
     child = f"{held} import subprocess, sys; subprocess.run([sys.executable, '-c', {tell!r}], check=True)"
-    mine, childs, none = (
+    mine, childs = (
         float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
-        for code in (f"{held} {tell}", child, tell)
+        for code in (f"{held} {tell}", child)
     )
-    assert mine > 300
-    assert childs == pytest.approx(none, rel=0.1)
+    assert mine > 1500 > 1.2 * childs
 
 
 @pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])

@@ -16,7 +16,7 @@ from dive.errors import DataError
 
 
 class ClothingImages(DataModule):
-    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes, and know their `num_images`.
+    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes.
 
     Args:
         resize: height and width to scale the images to, from 28 by 28.
@@ -32,7 +32,7 @@ class ClothingImages(DataModule):
     num_outputs = len(GARMENTS)
     targets = "classes"
     sized_by = "data.resize"
-    num_images: int
+    num_images: int = 0  # training and test set together, where that is known before they are read
 
     def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
         super().__init__(**shared)
