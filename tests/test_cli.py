@@ -99,6 +99,9 @@ class Background:
         return self.started[name].result()
 
 
+SHORT = ("model=linear_regression", "trainer=cpu", "trainer.max_epochs=1")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """All commands of this file, under way."""
@@ -110,8 +113,8 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]
     for name, (words, _) in MISTAKES.items():
         commands.start(name, *words)
     commands.start("full_error", "model=mpl", HYDRA_FULL_ERROR="1")
-    for words in (["--cfg", "job"], ["--help"]):
-        commands.start(words[0], *words, python=["-X", "importtime"])
+    for words in (["--cfg", "job"], ["--help"], ["--info", "config"], ["-sc", "query=bash"], ["seed=1", *SHORT]):
+        commands.start(words[0], *words, python=["-X", "importtime"], COMP_LINE="python train.py model=ml")
     yield commands
     commands.pool.shutdown(cancel_futures=True)
 
@@ -418,16 +421,35 @@ def test_the_traceback_is_there_for_who_wants_it(background: Background) -> None
     assert "MissingConfigException" in done.stderr
 
 
-@pytest.mark.parametrize(("name", "shown"), [("--cfg", "_target_: dive.models.MLP"), ("--help", "model: linear_")])
+def imported(done: Finished) -> set[str]:
+    """The modules that a process has told of."""
+    return {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("--cfg", "_target_: dive.models.MLP"),
+        ("--help", "model: linear_"),
+        ("--info", "_target_: dive.models.MLP"),
+        ("-sc", "model=mlp"),
+    ],
+)
 def test_what_trains_nothing_does_not_wait_for_torch(name: str, shown: str, background: Background) -> None:
     done = background[name]
     assert done.returncode == 0
     assert shown in done.stdout
-    imported = {
-        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
-    }
-    assert {"dive.cli", "hydra"} <= imported
-    assert {"torch", "pytorch_lightning", "numpy", "dive.build"}.isdisjoint(imported)
+    assert {"dive.cli", "hydra"} <= imported(done)
+    assert {"torch", "pytorch_lightning", "numpy", "dive.build"}.isdisjoint(imported(done))
+
+
+def test_what_trains_does_not_wait_for_what_it_does_not_use(background: Background) -> None:
+    done = background["seed=1"]
+    assert done.returncode == 0
+    assert {"torch", "pytorch_lightning", "tensorboard"} <= imported(done)
+    assert {"pandas", "torchvision", "scipy", "torchmetrics.functional"}.isdisjoint(imported(done))
 
 
 @pytest.mark.parametrize("words", [["-m", "resume=outputs/a"], ["resume=outputs/a,outputs/b", "--multirun"]])
