@@ -74,7 +74,9 @@ def test_a_full_disk_costs_the_new_checkpoint_alone(
 
 @as_root
 @pytest.mark.fault(
-    24, "disk full while logging", "tmpfs of 1 MB over the run's directory, filled when two epochs are in its table"
+    24,
+    "disk full while logging",
+    "tmpfs of 1 MB over the run's directory, filled when two epochs are in its table",
 )
 def test_a_disk_that_fills_up_ends_the_run(
     can_mount: None, tmp_path: Path, outcome: Callable[[str], None]
@@ -83,7 +85,8 @@ def test_a_disk_that_fills_up_ends_the_run(
     run.mkdir()
     done = in_namespace(
         'mount -t tmpfs -o size=1m tmpfs "$RUN"; '
-        '(until [ "$(wc -l <"$RUN/metrics.csv")" -ge 3 ]; do sleep .1; done; cat /dev/zero >"$RUN/fill") 2>&- & '
+        '(until [ "$(wc -l <"$RUN/metrics.csv")" -ge 3 ]; do sleep 0.05; done; '
+        'cat /dev/zero >"$RUN/fill") 2>&- & '
         '"$PYTHON" "$TRAIN" model=softmax_regression data=garments data.num_train=512 data.num_test=64 '
         "data.val_size=64 trainer=cpu trainer.max_epochs=10000 callbacks.best=null callbacks.last=null "
         '"hydra.run.dir=$RUN"; status=$?; cp -r "$RUN/metrics.csv" "$RUN/tensorboard" "$KEPT"; exit $status',
