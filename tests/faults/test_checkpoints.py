@@ -103,7 +103,9 @@ def test_a_disk_that_fills_up_ends_the_run(
     table = (tmp_path / "metrics.csv").read_text().splitlines()
     assert len(table) >= 3
     assert len({line.count(",") for line in table}) == 1, "no line of it is half a line"
-    outcome("exit status 1: `error: .../metrics.csv: No space left `, or `.../tensorboard`; the table is whole")
+    outcome(
+        "exit status 1: `error: .../metrics.csv` or `.../tensorboard: No space left on device`; the table is whole"
+    )
     assert not kept.exists()
 
 
