@@ -190,3 +190,9 @@ def test_the_same_configuration_builds_anew_each_time() -> None:
     data = build.data(config)
     assert build.task(config, data).model is not build.task(config, data).model
     assert config == few()
+
+
+def test_a_model_too_large_for_the_memory_is_told_by_its_key() -> None:
+    config = settings("model=mlp", "data=garments", "model.num_hiddens=[100000000000]")
+    with pytest.raises(ConfigError, match="model: too large for the memory of this machine"):
+        build.task(config, build.data(config))

@@ -22,7 +22,9 @@ VARIED = {
     "hidden units": (16, 64, 256, 1024),
     "classes": (2, 10, 100, 1000),
 }
-ALT = "Seconds an epoch against examples, batch size, hidden units and classes: ours lies on the loop by hand."
+ALT = (
+    "Seconds an epoch against examples, batch size, hidden units, classes: ours lies just above the loop by hand."
+)
 Growth = Mapping[str, Mapping[int, Pairs]]
 
 

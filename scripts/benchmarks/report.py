@@ -19,7 +19,8 @@ DOCUMENT = """# Benchmarks
 
 Written by `make bench`. Ours has everything on: TensorBoard, checkpoints, metrics.csv, accuracies, the NaN guard.
 Both sides of a line ran in turn, pair by pair; the ratio, ours to theirs, is the median over pairs, since machines
-are noisy. A line with a bound must not be above it. An empty cell was not measured: no such device, or package.
+are noisy: the same comparison in two of the tables differs by as much. A line with a bound must not be above it.
+An empty cell was not measured: no such device, or package.
 
 Measured on {machine}.
 

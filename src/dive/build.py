@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import dive.data
 from dive.check import check
+from dive.data.memory import demand
 from dive.data.module import DataModule
 from dive.errors import ConfigError, suggestion
 from dive.run import Run
@@ -50,8 +51,14 @@ def run(config: Config) -> Run:
 
 
 def data(config: Config) -> DataModule:
-    """The data module; nothing is loaded yet."""
-    return _build(config, "data")
+    """The data module; nothing is loaded yet.
+
+    Raises:
+        DataError: it is larger than the memory that is free: told before a model of its size is built.
+    """
+    made: DataModule = _build(config, "data")
+    demand(made.num_bytes, made.name, made.sized_by)
+    return made
 
 
 def task(config: Config, data: DataModule) -> Task:
@@ -111,3 +118,7 @@ def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) 
         return made if config[key].get("_partial_") else made(**given)
     except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{parent + '.' if parent else ''}{key}: {error}") from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        raise ConfigError(f"{key}: too large for the memory of this machine") from error

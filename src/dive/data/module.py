@@ -9,7 +9,6 @@ from torch.utils.data import DataLoader
 
 from dive.data.batches import Batch, BatchOrder, TensorSet
 from dive.data.loader import loader
-from dive.data.memory import demand
 from dive.errors import DataError
 
 EVALUATION_BATCH = 1024  # at least: larger batches change no metric, and take fewer steps
@@ -72,13 +71,8 @@ class DataModule(pl.LightningDataModule, ABC):
 
     @property
     def splits(self) -> Splits:
-        """The set, loaded at the first call.
-
-        Raises:
-            DataError: it is larger than the memory that is free.
-        """
+        """The set, loaded at the first call."""
         if self._splits is None:
-            demand(self.num_bytes, self.name, self.sized_by)
             self._splits = self.load()
         return self._splits
 
