@@ -112,13 +112,14 @@ def _build_all(group: Mapping[str, Any] | None, key: str, **given: Any) -> list[
 
 
 def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) -> Any:
+    name = f"{parent}.{key}" if parent else key
     try:
         # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
         made = instantiate(config[key], _partial_=True, _convert_="all")
         return made if config[key].get("_partial_") else made(**given)
     except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
-        raise ConfigError(f"{parent + '.' if parent else ''}{key}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
-        raise ConfigError(f"{key}: too large for the memory of this machine") from error
+        raise ConfigError(f"{name}: too large for the memory of this machine") from error
