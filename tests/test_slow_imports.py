@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SLOW = ["scipy", "torchvision", "pandas", "torchmetrics.functional"]
+SLOW = ["scipy", "torchvision", "pandas", "matplotlib", "torchmetrics.functional"]
 LOOKED_AT = f"""
 import sys
 import dive
@@ -18,6 +18,11 @@ print(isinstance(Accuracy(task="binary"), Metric), torchmetrics.Metric is Metric
 print(type(torchmetrics).__name__, pytorch_lightning.utilities.types.Metric is Metric)
 import torchmetrics.classification
 print(torchmetrics.classification.MulticlassAccuracy(3))
+import matplotlib, torch
+matplotlib.use("agg")
+confused = torchmetrics.classification.MulticlassConfusionMatrix(3)
+confused.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
+print(confused.plot()[1].get_xlabel())
 """
 
 
@@ -29,6 +34,7 @@ def test_all_of_torchmetrics_is_there_when_it_is_asked_for() -> None:
         "True True True",
         "module True",
         "MulticlassAccuracy()",
+        "Predicted class",
     ]
 
 

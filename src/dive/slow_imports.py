@@ -1,14 +1,43 @@
 """Put off what nobody may need: of torchmetrics, Lightning wants two classes, and would wait for all of it."""
 
+import functools
 import importlib.util
 import logging
 import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 # What Lightning wants, and the modules that have it. All else brings scipy, torchvision's models and more.
 WANTED = {"Metric": "torchmetrics.metric", "MetricCollection": "torchmetrics.collections"}
+PLOT = "torchmetrics.utilities.plot"
+
+
+class PutOffPlots(ModuleType):
+    """What draws metrics, which brings matplotlib: its functions load the module when they are called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name.isupper():  # a type, for annotations
+            return Any
+
+        def draw(*arguments: Any, **settings: Any) -> Any:
+            return getattr(real_plots(), name)(*arguments, **settings)
+
+        return draw
+
+
+@functools.cache
+def real_plots() -> ModuleType:
+    """The module that `PutOffPlots` stands for."""
+    spec = PathFinder.find_spec(PLOT, sys.modules["torchmetrics.utilities"].__path__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class PutOff(ModuleType):
@@ -16,6 +45,7 @@ class PutOff(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name in WANTED:
+            sys.modules.setdefault(PLOT, PutOffPlots(PLOT))
             importlib.import_module("torchmetrics.utilities")  # those modules cannot be imported before
             return getattr(importlib.import_module(WANTED[name]), name)
         if name.startswith("__"):  # somebody looks around
