@@ -1,6 +1,8 @@
 """The loader: the same batches with and without workers, from the beginning or from any place on."""
 
+import multiprocessing
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from dive.data.batches import Batch, BatchOrder, TensorSet
 from dive.data.loader import Loader, loader
+from dive.errors import RunError
 
 
 def some_examples(count: int) -> TensorSet:
@@ -180,3 +183,29 @@ def test_without_workers_it_asks_for_none_and_with_workers_they_stay() -> None:
     first = begun._iterator
     list(begun)
     assert begun._iterator is first
+
+
+class Breaking:
+    """Batches whose connection to a worker breaks before that worker has died, or without its dying."""
+
+    def __init__(self, lives_on_s: float) -> None:
+        self._workers = [multiprocessing.get_context("fork").Process(target=time.sleep, args=(lives_on_s,))]
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Break at once."""
+        self._workers[0].start()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+
+def test_a_worker_whose_death_comes_to_light_after_its_connection_broke() -> None:
+    with pytest.raises(RunError, match=r"a worker of the data loader has died \(data\.num_workers=2\)"):
+        list(training(2)._watched(Breaking(0.2)))
+
+
+def test_a_connection_that_breaks_though_all_workers_live_is_told_as_it_is(monkeypatch: Any) -> None:
+    monkeypatch.setattr("dive.data.loader.TOLD_WITHIN_S", 0.1)
+    batches = Breaking(60)
+    with pytest.raises(ConnectionResetError):
+        list(training(2)._watched(batches))
+    batches._workers[0].kill()
+    batches._workers[0].join()

@@ -3,6 +3,7 @@
 import math
 import signal
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +13,8 @@ from dive.data.batches import Batch, BatchOrder, TensorSet
 from dive.data.streams import stream
 from dive.errors import RunError
 from dive.signals import GRACE_S
+
+TOLD_WITHIN_S = 1.0  # how long the death of a process may take, from its first broken connection on
 
 
 class Loader(DataLoader[Batch]):
@@ -43,7 +46,8 @@ class Loader(DataLoader[Batch]):
                 self._position += 1
                 yield batch
         except (RuntimeError, OSError, EOFError) as error:
-            if all(worker.is_alive() for worker in batches._workers):
+            # The connection to a dying worker may break before the system tells of its death.
+            if not wait([worker.sentinel for worker in batches._workers], timeout=TOLD_WITHIN_S):
                 raise
             raise RunError(
                 f"a worker of the data loader has died (data.num_workers={self.num_workers}), for want of memory?"
