@@ -1,0 +1,8 @@
+"""A notebook's comforts (book 3.2): classes written cell by cell, live curves, pictures, a trainer to read."""
+
+from dive.notebook.classes import HyperParameters, add_to_class
+from dive.notebook.images import show_images
+from dive.notebook.progress_board import ProgressBoard
+from dive.notebook.trainer import Trainer
+
+__all__ = ["HyperParameters", "ProgressBoard", "Trainer", "add_to_class", "show_images"]

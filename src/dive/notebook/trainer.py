@@ -1,0 +1,119 @@
+"""A trainer to read (book 3.2.4, 3.4.4): what Lightning is measured against."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dive.data.module import DataModule
+from dive.notebook.progress_board import ProgressBoard
+from dive.tasks import Task
+
+
+class Trainer:
+    """Fits any task to any data on the CPU, with nothing hidden; the same weights as Lightning's, step by step.
+
+    Args:
+        max_epochs: passes over the training examples.
+        gradient_clip_val: the largest norm that all gradients together may have; None for no bound.
+        board: draws the metrics.
+
+    Attributes:
+        history: the metrics of each epoch, by name.
+
+    Raises:
+        ValueError: `max_epochs` or `gradient_clip_val` cannot be.
+    """
+
+    def __init__(
+        self, max_epochs: int, gradient_clip_val: float | None = None, board: ProgressBoard | None = None
+    ) -> None:
+        if max_epochs < 1:
+            raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
+        if gradient_clip_val is not None and not gradient_clip_val > 0:
+            raise ValueError(f"gradient_clip_val must be above 0, got {gradient_clip_val}")
+        self.max_epochs = max_epochs
+        self.gradient_clip_val = gradient_clip_val
+        self.board = board
+        self.epoch = 0
+        self.history: list[dict[str, float]] = []
+
+    def prepare_data(self, data: DataModule) -> None:
+        """Get the set, and ask for its batches."""
+        data.prepare_data()
+        data.setup("fit")
+        self.train_batches: Any = data.train_dataloader()
+        self.val_batches: Any = data.val_dataloader()
+
+    def prepare_model(self, task: Task) -> None:
+        """Take the task's model and its optimizer, and its scheduler where it has one."""
+        self.task = task
+        configured = task.configure_optimizers()
+        self.optimizer = configured["optimizer"]
+        self.scheduler = configured.get("lr_scheduler")
+
+    def fit(self, task: Task, data: DataModule) -> None:
+        """Train a task's model on data for `max_epochs`."""
+        self.prepare_data(data)
+        self.prepare_model(task)
+        self.history = []
+        for epoch in range(self.max_epochs):
+            self.epoch = epoch
+            self.fit_epoch()
+        if self.board is not None:
+            self.board.show()
+
+    def fit_epoch(self) -> None:
+        """Show each training example once; then measure on the validation split."""
+        self.task.train()
+        self.train_batches.batch_sampler.set_epoch(self.epoch)
+        for batch_idx, batch in enumerate(self.train_batches):
+            loss = self.task.training_step(batch, batch_idx)
+            self.optimizer.zero_grad()
+            loss.backward()
+            if self.gradient_clip_val is not None:
+                clip_gradients(self.task.parameters(), self.gradient_clip_val)
+            self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+
+        self.task.eval()
+        with torch.no_grad():
+            for batch_idx, batch in enumerate(self.val_batches):
+                self.task.validation_step(batch, batch_idx)
+        self._tell()
+
+    def _tell(self) -> None:
+        means = {stage: self.task.means[stage].compute() for stage in ("train", "val")}
+        metrics = {f"{stage}/{name}": float(value) for stage in means for name, value in means[stage].items()}
+        self.history.append(metrics)
+        if self.board is not None:
+            for name, value in metrics.items():
+                self.board.draw(self.epoch + 1, value, name)
+
+
+@torch.no_grad()
+def clip_gradients(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Shorten all gradients alike where their common norm is above a bound: ``g <- min(1, bound / |g|) g``.
+
+    `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm, so its gradients are shorter by as little (book 9.5.3).
+
+    Args:
+        params: tensors of any shape; those without a gradient stay as they are.
+        max_norm: the bound.
+
+    Returns:
+        The norm as it was, a scalar.
+
+    >>> w = nn.Parameter(torch.zeros(2))
+    >>> w.grad = torch.tensor([3.0, 4.0])
+    >>> clip_gradients([w], 1.0), w.grad
+    (tensor(5.), tensor([0.6000, 0.8000]))
+    """
+    gradients = [param.grad for param in params if param.grad is not None]
+    norm = torch.sqrt(torch.stack([(gradient**2).sum() for gradient in gradients]).sum())
+    if norm > max_norm:
+        for gradient in gradients:
+            gradient *= max_norm / norm
+    return norm

@@ -1,0 +1,103 @@
+"""Grids of images and curves: what is drawn, where, and when."""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dive.notebook import ProgressBoard, show_images
+
+PNG = b"\x89PNG"
+
+
+def test_images_stand_in_a_grid_with_titles_and_the_rest_is_empty() -> None:
+    images = torch.rand(3, 1, 4, 5)
+    figure = show_images(images, 2, 2, titles=["a", "b", "c"])
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
+    for axes, image in zip(figure.axes, images, strict=False):
+        np.testing.assert_array_equal(axes.images[0].get_array(), image[0].numpy())
+    assert not figure.axes[3].images
+    assert figure._repr_png_().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"), [((2, 4, 5), (4, 5)), ((2, 1, 4, 5), (4, 5)), ((2, 3, 4, 5), (4, 5, 3))]
+)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_grey_and_colours_bytes_and_floats(shape: tuple[int, ...], drawn: tuple[int, ...], dtype: Any) -> None:
+    figure = show_images(torch.ones(shape).to(dtype), 1, 2)
+    image = figure.axes[0].images[0]
+    assert image.get_array().shape == drawn  # type: ignore[union-attr]  # it was just drawn
+    assert image.get_clim() == (0, 255 if dtype == torch.uint8 else 1)
+
+
+def test_images_of_another_shape_and_too_few_titles_are_told() -> None:
+    with pytest.raises(ValueError, match=r"got \(2, 4, 5, 3\)"):
+        show_images(torch.zeros(2, 4, 5, 3), 1, 2)
+    with pytest.raises(ValueError, match="as many as the images drawn, 2, got 1"):
+        show_images(torch.zeros(2, 4, 5), 1, 2, titles=["a"])
+
+
+def test_every_n_points_become_their_mean(tmp_path: Path) -> None:
+    board = ProgressBoard(file=tmp_path / "board.svg")
+    for x in range(7):
+        board.draw(x, 10 * x, "loss", every_n=3)
+        board.draw(x, -x, "acc")
+    assert board.curves["loss"] == [(1, 10), (4, 40)]
+    assert board.curves["acc"] == [(x, -x) for x in range(7)]
+    with pytest.raises(ValueError, match="every_n must be at least 1, got 0"):
+        board.draw(0, 0, "loss", every_n=0)
+
+
+def test_the_picture_shows_the_curves_with_labels_and_scales() -> None:
+    board = ProgressBoard(xlabel="step", ylabel="loss", yscale="log")
+    for x in range(1, 4):
+        board.draw(x, 1 / x, "train")
+        board.draw(x, 2 / x, "val")
+    axes = board.figure().axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("step", "loss", "log")
+    drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(drawn["val"], [[1, 2], [2, 1], [3, 2 / 3]])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "val"]
+
+
+def test_outside_a_notebook_it_is_drawn_into_a_file_but_not_at_each_point(tmp_path: Path) -> None:
+    board = ProgressBoard(file=tmp_path / "board.png", min_interval_s=3600)
+    board.draw(0, 0, "loss")
+    assert not board.file.exists()
+    board.show()
+    assert board.file.read_bytes().startswith(PNG)
+    eager = ProgressBoard(file=tmp_path / "eager.png", min_interval_s=0)
+    eager.draw(0, 0, "loss")
+    assert eager.file.exists()
+
+
+def test_in_a_notebook_it_is_drawn_once_below_the_cell_and_then_anew_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, bytes]] = []
+
+    class Handle:
+        def update(self, figure: Any) -> None:
+            shown.append(("anew", figure._repr_png_()))
+
+    def display(figure: Any, display_id: bool) -> Handle:
+        assert display_id
+        shown.append(("below", figure._repr_png_()))
+        return Handle()
+
+    kernel = types.SimpleNamespace(kernel=object())
+    for name in ("IPython", "IPython.display"):
+        module: Any = types.ModuleType(name)
+        module.get_ipython, module.display = lambda: kernel, display
+        monkeypatch.setitem(sys.modules, name, module)
+    board = ProgressBoard(file=tmp_path / "board.png", min_interval_s=0)
+    for x in range(3):
+        board.draw(x, x, "loss")
+    assert [how for how, _ in shown] == ["below", "anew", "anew"]
+    assert all(drawn.startswith(PNG) for _, drawn in shown)
+    assert not board.file.exists()

@@ -1,0 +1,103 @@
+"""The trainer that can be read is what Lightning is measured against: the same weights for every model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from dive import build
+from dive.compose import CONF, settings
+from dive.data.module import DataModule
+from dive.notebook import ProgressBoard, Trainer
+from dive.notebook.trainer import clip_gradients
+from dive.tasks import Task
+
+MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+SMALL = ("data=garments", "data.num_train=288", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
+VARIANTS = (
+    ("model=mlp", "model.dropout=0.3", "model.num_hiddens=[32,16]"),
+    ("model=mlp", "optimizer=adam", "scheduler=cosine"),
+    ("model=mlp", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01", "scheduler=step"),
+    ("model=mlp", "task.weight_decay=0.1"),
+)
+
+
+def made(*overrides: str) -> tuple[build.Config, Task, DataModule]:
+    """From one seed, as any run."""
+    config = settings(*overrides, "trainer=cpu", "trainer.max_epochs=3")
+    pl.seed_everything(config["seed"], verbose=False)
+    data = build.data(config)
+    return config, build.task(config, data), data
+
+
+def both(overrides: tuple[str, ...], folder: Path, clip: float | None = None) -> tuple[Task, Task, Trainer, Any]:
+    """Trained by hand, and by Lightning with everything on."""
+    if "classification" in settings(*overrides)["task"]["_target_"].lower():
+        overrides = (*overrides, *SMALL)
+    _, ours, data = made(*overrides)
+    trainer = Trainer(max_epochs=3, gradient_clip_val=clip)
+    trainer.fit(ours, data)
+    config, theirs, data = made(*overrides, f"trainer.gradient_clip_val={'null' if clip is None else clip}")
+    lightning = build.trainer(config, folder)
+    lightning.fit(theirs, data)
+    return ours, theirs, trainer, lightning
+
+
+@pytest.mark.parametrize(
+    "overrides", [*((f"model={name}",) for name in MODELS), *VARIANTS], ids=lambda words: ",".join(words)
+)
+def test_after_three_epochs_the_weights_are_lightning_s_bit_for_bit(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    ours, theirs, trainer, lightning = both(overrides, tmp_path)
+    weights = ours.state_dict()
+    assert weights.keys() == theirs.state_dict().keys()
+    for name, weight in theirs.state_dict().items():
+        assert torch.equal(weights[name], weight), name
+    assert len(trainer.history) == 3
+    for name, value in trainer.history[-1].items():
+        assert value == float(lightning.callback_metrics[name]), name
+
+
+def test_clipped_weights_are_lightning_s_to_a_millionth(tmp_path: Path) -> None:
+    """Not bit for bit: torch divides by the norm plus 1e-6."""
+    ours, theirs, *_ = both(("model=mlp",), tmp_path, clip=0.5)
+    free, *_ = both(("model=mlp",), tmp_path / "free")
+    for name, weight in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], weight, rtol=1e-6, atol=1e-6)
+        assert not torch.allclose(free.state_dict()[name], weight, rtol=1e-3, atol=1e-4)  # it was clipped
+
+
+@pytest.mark.parametrize("bound", [0.1, 1e6])
+def test_gradients_are_clipped_as_torch_does(bound: float) -> None:
+    torch.manual_seed(0)
+    params = [nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(2))]
+    for param in params[:2]:
+        param.grad = torch.randn_like(param)
+    copies = [nn.Parameter(param.detach().clone()) for param in params]
+    for copy, param in zip(copies[:2], params[:2], strict=True):
+        copy.grad = param.grad.clone()  # type: ignore[union-attr]  # set above
+    norm = clip_gradients(params, bound)
+    torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(copies, bound))
+    for copy, param in zip(copies[:2], params[:2], strict=True):
+        torch.testing.assert_close(param.grad, copy.grad, rtol=1e-5, atol=0)
+
+
+def test_its_board_shows_each_metric_once_an_epoch(tmp_path: Path) -> None:
+    _, task, data = made("model=linear_regression")
+    board = ProgressBoard(file=tmp_path / "board.svg")
+    trainer = Trainer(max_epochs=3, board=board)
+    trainer.fit(task, data)
+    assert board.curves.keys() == trainer.history[0].keys()
+    assert board.curves["val/loss"] == [(i + 1, row["val/loss"]) for i, row in enumerate(trainer.history)]
+    assert board.file.exists()
+
+
+def test_numbers_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_epochs must be at least 1, got 0"):
+        Trainer(max_epochs=0)
+    with pytest.raises(ValueError, match="gradient_clip_val must be above 0, got 0"):
+        Trainer(max_epochs=1, gradient_clip_val=0)
