@@ -16,7 +16,6 @@ import torch
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "conf" / "experiment"
 SEEDS = "0,1,2,3,4"
-REPORTED = ("error/w", "error/b")
 
 
 def run(experiment: str) -> list[dict[str, Any]]:
@@ -40,12 +39,14 @@ def spread(values: Sequence[float]) -> str:
 
 
 def scores(results: Sequence[dict[str, Any]]) -> str:
-    """The metrics of `REPORTED` over the seeds: of classification the best epoch's and the last, else the last."""
+    """Over the seeds: the best and the last epoch's accuracy, else the errors of estimates, else the loss."""
     best, final = ([result["metrics"][which] for result in results] for which in ("best", "final"))
     if "val/acc" in final[0]:
         last = spread([row["val/acc"] for row in final])
         return f"val/acc {spread([row['val/acc'] for row in best])} (last epoch {last})"
-    return ", ".join(f"{name} {spread([row[name] for row in final])}" for name in REPORTED)
+    if "error/w" in final[0]:
+        return ", ".join(f"{name} {spread([row[name] for row in final])}" for name in ("error/w", "error/b"))
+    return f"val/loss {spread([row['val/loss'] for row in final])}"
 
 
 def write_header(experiment: str, cost: str, score: str) -> None:

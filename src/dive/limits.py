@@ -22,9 +22,11 @@ LIMITS = {
     "patience": "{0, inf}",
     "seed": "{0, 4294967295}",
     "sigma": "[0, inf)",
+    "split_seed": "{0, inf}",
     "step_size": "{1, inf}",
     "steps_per_execution": "{1, inf}",
     "timeout": "(0, 3600]",
+    "val_fraction": "(0, 1)",
     "val_size": "{0, inf}",
     "weight_decay": "[0, inf)",
 }
