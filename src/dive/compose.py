@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from dive import build
+from dive.cli import one_line
+from dive.errors import ConfigError
+from dive.resuming import resumed
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -20,11 +27,47 @@ def settings(*overrides: str) -> build.Config:
     return build.resolve(compose_config(overrides))
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
+def compose_config(overrides: Sequence[str], folder: Path = CONF, name: str = "train", **more: Any) -> DictConfig:
     """The composed configuration, interpolations not yet resolved.
 
     Args:
         overrides: as on the command line, ``model=mlp``.
+        folder: of configurations.
+        name: of the one in it that composes the others.
+        **more: arguments of `hydra.compose`.
     """
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=list(overrides))
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose(name, overrides=list(overrides), **more)
+
+
+def job(overrides: Sequence[str]) -> tuple[build.Config, Path]:
+    """What ``python train.py`` would run with these overrides, and in which directory.
+
+    Args:
+        overrides: as on the command line, ``model=mlp``; with ``resume=RUN_DIR``, the run to go on with.
+
+    Raises:
+        ConfigError: they cannot be composed, or run.
+    """
+    try:
+        if (recorded := resumed(overrides)) is None:
+            config = compose_config(overrides, return_hydra_config=True)
+        else:
+            path, words = recorded
+            config = compose_config(words, path, "config", return_hydra_config=True)
+        directory = _run_directory(config)
+        with open_dict(config):
+            del config["hydra"]
+        return build.resolve(config), directory
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def _run_directory(config: DictConfig) -> Path:
+    known = HydraConfig.instance()  # the resolver of ${hydra:...} looks here
+    before = known.cfg
+    try:
+        known.set_config(config)
+        return Path(HydraConfig.get().run.dir).absolute()
+    finally:
+        known.cfg = before

@@ -1,5 +1,6 @@
 """What `resume=RUN_DIR` stands for: the run's recorded configuration, if that is a record and nothing else."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,34 @@ def expand_resume(argv: list[str]) -> list[str]:
     Raises:
         RunError: the directory holds no run, or one whose files would have others read or written.
     """
-    directory = next((arg.removeprefix("resume=") for arg in argv[1:] if arg.startswith("resume=")), None)
-    if directory in (None, "", "null"):
+    if (recorded := resumed(argv[1:])) is None:
         return argv
+    path, overrides = recorded
+    return [argv[0], f"--config-path={path}", "--config-name=config", *overrides, "hydra/job_logging=none"]
+
+
+def resumed(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
+    """The directory of the run to go on with and the overrides of its ``config.yaml``; None without `resume=`.
+
+    Args:
+        overrides: as on the command line.
+
+    Raises:
+        RunError: as above.
+    """
+    directory = next((word.removeprefix("resume=") for word in overrides if word.startswith("resume=")), None)
+    if directory in (None, "", "null"):
+        return None
     path = Path(directory).absolute()
     if not (path / "config.yaml").is_file():
         raise RunError(f"resume={directory}: there is no run, {path / 'config.yaml'} does not exist")
     _trust(path)
     quoted = str(path).replace("'", "\\'")
-    return [
-        argv[0],
-        f"--config-path={path}",
-        "--config-name=config",
-        *(arg for arg in argv[1:] if not arg.startswith("resume=")),
+    return path, [
+        *(word for word in overrides if not word.startswith("resume=")),
         f"resume='{quoted}'",
         f"hydra.run.dir='{quoted}'",
         "hydra.output_subdir=null",
-        "hydra/job_logging=none",
     ]
 
 

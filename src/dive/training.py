@@ -1,0 +1,101 @@
+"""What a run does, nouns then verbs: for the command line, and for notebooks."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytorch_lightning import seed_everything
+from torch import nn
+
+from dive import build, checkpoints, compose, result
+from dive.data.module import DataModule
+from dive.errors import ConfigError
+from dive.log import quiet
+from dive.run import Run
+from dive.tasks import Task
+from dive.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came out of a run.
+
+    Attributes:
+        result: all that ``result.json`` holds but for time and memory.
+        directory: of the run.
+        task: with the weights that were tested: of the best epoch, or the last where no best checkpoint is kept.
+        data: what it was trained on.
+        trainer: that trained it.
+    """
+
+    result: result.Result
+    directory: Path
+    task: Task
+    data: DataModule
+    trainer: Trainer
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the epoch that is best by `optimize`, by name: ``val/acc``, ``test/acc``, ..."""
+        return self.result["metrics"]["best"]
+
+    @property
+    def final(self) -> dict[str, float]:
+        """Of the last epoch."""
+        return self.result["metrics"]["final"]
+
+    @property
+    def model(self) -> nn.Module:
+        """The task's model: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
+        return self.task.model
+
+
+def fit_and_test(settings: build.Config, run: Run) -> Trained:
+    """Fit the configured model, test its best epoch, and record the result.
+
+    Args:
+        settings: resolved and checked.
+        run: entered; where all is recorded.
+    """
+    quiet()
+    seed_everything(settings["seed"], verbose=False)
+    data = build.data(settings)
+    task = build.task(settings, data)
+    trainer = build.trainer(settings, run.directory)
+
+    trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
+    if data.has_test:
+        best = result.best_checkpoint(trainer, settings["optimize"])
+        trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
+
+    outcome = result.gather(trainer, settings)
+    run.finish(outcome)
+    return Trained(outcome, run.directory, task, data, trainer)
+
+
+def train(overrides: Sequence[str] = ()) -> Trained:
+    """Do what ``python train.py`` does with these overrides, in this process, and hand over what came out.
+
+    The run is recorded as from the command line, below the working directory.
+
+    Args:
+        overrides: as on the command line, ``["model=mlp", "optimizer.lr=0.3"]``; of `resume=RUN_DIR`, too.
+
+    Raises:
+        ConfigError: the overrides cannot be composed or run.
+        KeyboardInterrupt: it was interrupted; `resume=RUN_DIR` goes on.
+    """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be a list: train([{overrides!r}])")
+    settings, directory = compose.job(overrides)
+    command = shlex.join(["python", "train.py", *overrides])
+    try:
+        with Run(directory, settings, command=command, resume=settings["resume"] is not None) as run:
+            trained = fit_and_test(settings, run)
+    except SystemExit as interrupted:  # would end a notebook's kernel
+        raise KeyboardInterrupt from interrupted
+    result.show(trained.result, run.directory)
+    if best := result.best_checkpoint(trained.trainer, settings["optimize"]):
+        trained.task.load_state_dict(checkpoints.load(Path(best))["state_dict"])
+    return trained
