@@ -1,0 +1,71 @@
+"""Pictures of docs/linear_regression.md."""
+
+import math
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dive import build
+from dive.compose import settings
+from dive.data.synthetic import least_squares
+from dive.losses import squared_loss
+from dive.models.linear import linear
+from dive.optim import sgd_step
+from pages.look import INK, panels
+
+EPOCHS = 6
+BATCH_SIZES = (1000, 100, 10)
+LR = 0.03
+
+
+def normal_densities() -> Figure:
+    """The densities of three normal distributions (book 3.1.3)."""
+    figure, (axes,) = panels(width=5)
+    x = torch.linspace(-7, 9, 400)
+    for (mean, sigma), style in zip(((0, 1), (0, 2), (3, 1)), ("-", "--", "-."), strict=True):
+        density = torch.exp(-((x - mean) ** 2) / (2 * sigma**2)) / math.sqrt(2 * math.pi * sigma**2)
+        axes.plot(x, density, style, label=f"mean {mean}, sigma {sigma}")
+    axes.set(xlabel="x", ylabel="p(x)")
+    axes.legend()
+    return figure
+
+
+def sgd_and_closed_form() -> Figure:
+    """Where minibatch SGD goes, by size of the batch, and how near it comes to the closed form (book 3.1.1.4)."""
+    train = build.data(settings("model=linear_regression", "trainer=cpu")).splits.train
+    closed_w, _ = least_squares(train.inputs, train.targets)
+    figure, (plane, distance) = panels(2, width=4.2, height=3.4)
+    _contours(plane, closed_w)
+    for batch_size, style in zip(BATCH_SIZES, ("-", "--", "-."), strict=True):
+        path = _descend(train.inputs, train.targets, batch_size)
+        plane.plot(path[:, 0], path[:, 1], style, label=f"batches of {batch_size}")
+        epochs = torch.linspace(0, EPOCHS, len(path))
+        distance.plot(epochs, (path - closed_w.flatten()).norm(dim=1), style, label=f"batches of {batch_size}")
+    plane.plot(*closed_w.flatten().tolist(), "*", color=INK, markersize=12, label="closed form")
+    plane.set(xlabel="first weight", ylabel="second weight", title="the way of the weights")
+    distance.set(xlabel="epoch", yscale="log", title="distance from the closed form")
+    plane.legend(fontsize="small", loc="lower left")
+    return figure
+
+
+def _contours(axes: Axes, closed_w: Tensor) -> None:
+    first, second = torch.meshgrid(torch.linspace(-0.4, 3.4, 60), torch.linspace(-4, 0.4, 60), indexing="xy")
+    away = torch.stack([first, second], dim=2) - closed_w.flatten()
+    # Inputs are independent and of variance 1: the loss is half the squared distance.
+    axes.contour(first, second, (away**2).sum(2) / 2, levels=8, colors=INK, alpha=0.3, linewidths=0.8)
+
+
+def _descend(X: Tensor, y: Tensor, batch_size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    w, b = torch.zeros(2, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    path = [w.detach().flatten().clone()]
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(X), generator=generator).split(batch_size):
+            loss = squared_loss(linear(X[batch], w, b), y[batch])
+            w.grad = b.grad = None
+            loss.backward()
+            sgd_step([w, b], LR)
+            path.append(w.detach().flatten().clone())
+    return torch.stack(path)
