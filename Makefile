@@ -2,8 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS_READY := .venv/.docs
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-header --no-annotate --upgrade --quiet
 
-.PHONY: help train test test-sweeps test-faults test-slurm lint bench tensorboard lock
+.PHONY: help train test test-sweeps test-faults test-slurm lint docs bench tensorboard lock
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +32,9 @@ lint: $(READY) ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(READY) $(DOCS_READY) ## build the site of docs/ into site/, notebooks executed; warnings are errors
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 bench: $(READY) ## time dive against what people use instead (docs/benchmarks.md; some twenty minutes)
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
@@ -35,15 +42,21 @@ tensorboard: $(READY) ## look at all runs and sweeps, on this machine only
 	@$(BIN)/tensorboard --logdir_spec runs:outputs,sweeps:multirun --host 127.0.0.1 $(ARGS)
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows
-	@$(BIN)/uv pip compile pyproject.toml --extra dev --extra sweeps --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade --quiet --output-file requirements.tmp
+	@$(PIN) pyproject.toml --extra dev --extra sweeps --output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements.lock; cat requirements.tmp; } > requirements.new
-	@rm requirements.tmp && mv requirements.new requirements.lock
+	@mv requirements.new requirements.lock
+	@$(PIN) --group docs --constraints requirements.lock --output-file requirements.tmp
+	@{ sed '/^[^#]/,$$d' requirements-docs.lock; cat requirements.tmp; } > requirements.new
+	@rm requirements.tmp && mv requirements.new requirements-docs.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dive needs Python 3.11 or newer")'
 	@echo "Installing into .venv (about 5 GB with CUDA on Linux; a few minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DOCS_READY): $(READY) requirements-docs.lock
+	@$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@

@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "dive").rglob("*.py"))
 LOCK = (ROOT / "requirements.lock").read_text()
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DOCS_LOCK = (ROOT / "requirements-docs.lock").read_text()
+TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TABLE["project"]
 
 # Who may not import what, by the beginnings of module names.
 FORBIDDEN = {
@@ -53,20 +55,39 @@ def test_a_module_says_what_it_is_and_is_one_idea(path: Path) -> None:
     assert len(text.splitlines()) <= 180
 
 
-def test_the_lock_has_hashes_for_everything_and_no_address() -> None:
-    pins = re.findall(r"^(\S+)==\S+.*?(?=^\S|\Z)", LOCK, flags=re.MULTILINE | re.DOTALL)
-    blocks = re.split(r"(?m)^(?=[a-z0-9])", LOCK)[1:]
-    assert len(pins) == len(blocks) > 50
-    assert all("--hash=sha256:" in block for block in blocks)
-    assert "://" not in LOCK
-    assert "--index" not in LOCK
-    assert "--find-links" not in LOCK
+def blocks(lock: str) -> list[str]:
+    """What is pinned, each with its hashes."""
+    return re.split(r"(?m)^(?=[a-z0-9])", lock)[1:]
 
 
-@pytest.mark.parametrize("requirement", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
-def test_every_dependency_is_locked(requirement: str) -> None:
+@pytest.mark.parametrize("lock", [LOCK, DOCS_LOCK], ids=["requirements.lock", "requirements-docs.lock"])
+def test_a_lock_has_hashes_for_everything_and_no_address(lock: str) -> None:
+    pins = re.findall(r"(?m)^(\S+)==\S+", lock)
+    assert len(pins) == len(blocks(lock)) > 50
+    assert all("--hash=sha256:" in block for block in blocks(lock))
+    assert "://" not in lock
+    assert "--index" not in lock
+    assert "--find-links" not in lock
+
+
+@pytest.mark.parametrize(
+    ("requirement", "lock"),
+    [
+        *((word, LOCK) for word in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]),
+        *((word, DOCS_LOCK) for word in TABLE["dependency-groups"]["docs"]),
+    ],
+    ids=lambda value: value if len(value) < 99 else "",
+)
+def test_every_dependency_is_locked(requirement: str, lock: str) -> None:
     name = re.split(r"[<>=\[ ]", requirement)[0].lower()
-    assert re.search(rf"(?m)^{name}==", LOCK)
+    assert re.search(rf"(?m)^{name}==", lock)
+
+
+def test_the_site_is_built_with_the_versions_that_the_rest_runs_with() -> None:
+    rest, site = (dict(re.findall(r"(?m)^(\S+)==(\S+)", lock)) for lock in (LOCK, DOCS_LOCK))
+    shared = rest.keys() & site.keys()
+    assert shared
+    assert {name: rest[name] for name in shared} == {name: site[name] for name in shared}
 
 
 def test_no_data_and_no_output_is_tracked_by_accident() -> None:
