@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +66,13 @@ def test_every_command_of_the_readme_composes(command: str) -> None:
 def test_every_model_stands_in_the_readme() -> None:
     models = {path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")}
     assert models == set(re.findall(r"^\| `(\w+)` \| [\d.]+ \|", README, flags=re.MULTILINE))
+
+
+def test_a_run_from_a_notebook_is_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.split("\n## The book, and notebooks\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["trained"].metrics["test/acc"] > 0.8
+    assert (names["trained"].directory / "result.json").exists()
