@@ -15,8 +15,8 @@ from benchmarks.turns import Pairs
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "figures" / "benchmarks_growth.png"
 SHOWN = {
-    "One epoch": ROOT / "README.md",
-    "Single operations of the book": ROOT / "docs" / "linear_regression.md",
+    "One epoch": "README.md",
+    "Single operations of the book": "docs/linear_regression.md",
 }
 HEAD = ["ours", "compared with", "ours", "theirs", "ratio", "quartiles (pairs)", "bound"]
 DOCUMENT = """# Benchmarks
@@ -73,9 +73,10 @@ def write(sections: Sequence[str]) -> None:
     """Write docs/benchmarks.md, and where a page shows one of its tables, that too."""
     told = DOCUMENT.format(machine=machine(), sections="\n\n".join(sections))
     (ROOT / "docs" / "benchmarks.md").write_text(told)
-    for section, page in SHOWN.items():
+    for section, name in SHOWN.items():
         (shown,) = (text.partition("\n\n")[2] for text in sections if text.startswith(f"## {section}\n"))
         block = rf"\g<1>{shown}\n\nMeasured on {machine()}.\n\g<2>"
+        page = ROOT / name
         page.write_text(re.sub(r"(?s)(<!-- bench -->\n).*?(<!-- /bench -->)", block, page.read_text()))
 
 

@@ -1,5 +1,6 @@
 """What TensorBoard would show of a run, read back from its event files."""
 
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from dive.loggers import TensorBoard
 
@@ -68,3 +70,34 @@ def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tm
         *((step, float(step)) for step in range(4)),
         *((step, 10.0 * step) for step in (4, 5, 6)),
     ]
+
+
+def test_files_are_read_in_the_order_in_which_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as take TensorBoard's counter, which stands in their names, from 9 to 10 or from 99 to 100."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(98))
+    for step in range(4):
+        logger = TensorBoard(tmp_path)
+        logger.log_metrics({"val/loss": step / 2}, step)
+        logger.finalize("success")
+    assert scalars(tmp_path / "tensorboard") == {"val/loss": [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]}
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 4
+
+
+def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path)
+    for step in range(2):
+        logger.log_metrics({"val/loss": 1.0}, step)
+        logger.finalize("success")
+        assert len(scalars(tmp_path / "tensorboard")["val/loss"]) == step + 1  # nothing waits to be written
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
+    logger = TensorBoard(tmp_path)
+    writer = logger.experiment
+    assert writer.all_writers is not None
+    del logger
+    gc.collect()
+    assert writer.all_writers is None

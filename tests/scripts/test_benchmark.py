@@ -111,6 +111,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "docs" / "figures").mkdir(parents=True)
     (tmp_path / "README.md").write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "SHOWN", {"A part": "README.md"})
     return tmp_path
 
 

@@ -1,9 +1,13 @@
 """Scalars for TensorBoard."""
 
 import os
+import re
+import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
@@ -23,6 +27,15 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__(save_dir=save_dir, name="tensorboard", version="", flush_secs=FLUSH_S)
+
+    @property
+    def experiment(self) -> Any:
+        """What writes: one file a process, closed when nobody has this logger any more, or at exit."""
+        if self._experiment is None:
+            in_a_second_of_its_own(Path(self.log_dir))
+            writer = super().experiment
+            weakref.finalize(self, writer.close)
+        return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -45,9 +58,9 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Flush and close."""
-        with self._named_errors():
-            super().finalize(status)
+        """Flush; the test, which comes after the fit, goes into the same file."""
+        if self._experiment is not None:
+            self.save()
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -55,3 +68,20 @@ class TensorBoard(loggers.TensorBoardLogger):
             yield
         except OSError as error:  # of the thread, which does not say what it was writing
             raise OSError(error.errno, error.strerror, str(Path(self.log_dir))) from error
+
+
+def in_a_second_of_its_own(folder: Path) -> None:
+    """Wait until event files are named by a later second than those in a folder.
+
+    TensorBoard reads files in the order of their names: the second, the machine, and then process and counter as
+    texts, of which 100 comes before 99. Of two files of one second it could take the later one for the earlier.
+
+    Args:
+        folder: of event files, or missing.
+    """
+    names = (
+        re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.tfevents.*")
+    )
+    newest = max((int(name[1]) for name in names if name), default=0)
+    if int(time.time()) == newest:
+        time.sleep(newest + 1 - time.time())
