@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 
 import dive
 from dive import checkpoints, train
@@ -56,9 +58,16 @@ def test_its_model_has_the_weights_of_the_best_epoch() -> None:
     }
     for name, weight in trained.model.state_dict().items():
         assert torch.equal(weight, weights["best"][f"model.{name}"])
-    synthetic = train(["model=linear_regression", "trainer=cpu", "optimize=val/loss"])  # has no test
-    best = checkpoints.load(synthetic.directory / "checkpoints" / "best.ckpt")["state_dict"]
-    assert torch.equal(synthetic.model.net.weight, best["model.net.weight"])
+    houses = train(["experiment=house_tiny", "trainer=cpu"])  # has no test, for which they would be loaded
+    assert houses.result["best_epoch"] < houses.result["epochs"]
+    best = checkpoints.load(houses.directory / "checkpoints" / "best.ckpt")["state_dict"]
+    assert torch.equal(houses.model.net.weight, best["model.net.weight"])
+
+
+def test_hydra_is_left_as_it_was() -> None:
+    train(SHORT)
+    assert not HydraConfig.initialized()
+    assert not GlobalHydra().is_initialized()
 
 
 def test_it_goes_on_with_a_run(differences: Callable[..., list[str]]) -> None:
