@@ -5,7 +5,7 @@ import re
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class TensorBoard(loggers.TensorBoardLogger):
         if self._experiment is None:
             in_a_second_of_its_own(Path(self.log_dir))
             writer = super().experiment
-            weakref.finalize(self, writer.close)
+            weakref.finalize(self, _close, writer)
         return super().experiment
 
     @rank_zero_only
@@ -68,6 +68,11 @@ class TensorBoard(loggers.TensorBoardLogger):
             yield
         except OSError as error:  # of the thread, which does not say what it was writing
             raise OSError(error.errno, error.strerror, str(Path(self.log_dir))) from error
+
+
+def _close(writer: Any) -> None:
+    with suppress(OSError):  # all was written when the fit or the test ended, or else was told then
+        writer.close()
 
 
 def in_a_second_of_its_own(folder: Path) -> None:
