@@ -2,11 +2,13 @@
 
 import argparse
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from dive.errors import UserError
 from pages import classification, linear_regression, multilayer_perceptrons
 from pages.look import look
 
@@ -39,9 +41,12 @@ def draw(name: str, folder: Path) -> Path:
 def main() -> None:
     """Draw what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*pictures(), []], metavar="NAME", help=", ".join(pictures()))
-    for name in parser.parse_args().names or pictures():
-        print(draw(name, FIGURES))
+    parser.add_argument("names", nargs="*", choices=pictures(), metavar="NAME", help=", ".join(pictures()))
+    try:
+        for name in parser.parse_args().names or pictures():
+            print(draw(name, FIGURES))
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def main() -> None:
     """Run the experiments, one after the other, and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     everything = sorted(path.stem for path in EXPERIMENTS.glob("*.yaml"))
-    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="which to measure (default: all)")
+    parser.add_argument("experiments", nargs="*", choices=everything, metavar="EXPERIMENT", help="default: all")
     for experiment in parser.parse_args().experiments or everything:
         results = run(experiment)
         seconds = statistics.median(result["seconds"] for result in results)

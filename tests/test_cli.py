@@ -44,10 +44,13 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "a_number_for_a_name": (["model=3"], r"Config group override must be a string or a list\. Got int"),
     "list_with_a_space": (
         ["model.num_hiddens=[64,", "64]"],
-        r"model\.num_hiddens=\[64,: cannot be read; .* in quotes: 'KEY=\[1, 2\]'",
+        r"model\.num_hiddens=\[64,: cannot be read; .* in quotes: 'KEY=\[1, 2\]'; a text: .*",
     ),
     "device_that_is_not_there": (["trainer=mps"], r"trainer: this machine has no mps; choose trainer=auto or .*"),
-    "sweep_without_its_flag": (["optimizer.lr=0.1,0.2"], r"optimizer\.lr=0\.1,0\.2: several values .* add -m; .*"),
+    "sweep_without_its_flag": (
+        ["optimizer.lr=0.1,0.2"],
+        r"optimizer\.lr=0\.1,0\.2: several values .* train\.py -m .*",
+    ),
     "empty_batch": (["data.batch_size=0"], r"data\.batch_size=0: must be a whole number of at least 1"),
     "negative_learning_rate": (["optimizer.lr=-1"], r"optimizer\.lr=-1: must be a number in \(0, inf\)"),
     "word_for_a_number": (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be a number in \(0, inf\)"),

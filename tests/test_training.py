@@ -52,6 +52,7 @@ def test_it_is_the_run_of_the_command_line(
 
 def test_its_model_has_the_weights_of_the_best_epoch() -> None:
     trained = train([*SHORT, "optimizer.lr=1000", "callbacks.nan_guard=null"])  # from bad to worse
+    assert not trained.model.training  # dropout would blur what it says
     weights = {
         which: checkpoints.load(trained.directory / "checkpoints" / f"{which}.ckpt")["state_dict"]
         for which in ("best", "last")
@@ -86,7 +87,9 @@ def test_it_goes_on_with_a_run(differences: Callable[..., list[str]]) -> None:
         (["model=mpl"], "model=mpl: unknown; did you mean 'mlp'"),
         (["optimizer.lr=0.1,0.2"], "several values make a sweep"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be a number in (0, inf)"),
-        ("model=mlp", "overrides must be a list: train(['model=mlp'])"),
+        ("model=mlp", "overrides must be a list of texts, such as ['model=mlp'], got 'model=mlp'"),
+        ([1], "overrides must be a list of texts, such as ['model=mlp'], got [1]"),
+        (["-m", "seed=0,1"], "-m: is for the command line"),
         (["resume=nowhere"], "resume=nowhere: there is no run"),
     ],
 )

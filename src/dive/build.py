@@ -78,8 +78,8 @@ def task(config: Config, data: DataModule) -> Task:
     if built.targets != data.targets:
         fitting = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == built.targets]
         raise ConfigError(
-            f"data={data.name}: {type(built).__name__} predicts {built.targets}, and these are {data.targets}; "
-            f"choose from {', '.join(fitting)}"
+            f"data={type(data).name}: {type(built).__name__} predicts {built.targets}, and these are "
+            f"{data.targets}; choose another model, or data from {', '.join(fitting)}"
         )
     measured = [f"{split}/{metric}" for metric in built.metrics for split in ("val", "train")]
     if config["optimize"] not in measured:

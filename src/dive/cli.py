@@ -101,9 +101,9 @@ def one_line(error: BaseException) -> str:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={name}: {suggestion(name, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write it without spaces, or in quotes: 'KEY=[1, 2]'"
+        return f"{error.override}: cannot be read; write it in quotes: 'KEY=[1, 2]'; a text: \"KEY='~/a b'\""
     if several := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"{several[1]}: several values make a sweep: add -m; or write a list: 'KEY=[1,2]'"
+        return f"{several[1]}: several values make a sweep: python train.py -m ...; or write a list: 'KEY=[1,2]'"
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         return f"{cause.full_key}: {suggestion(str(cause.key), sorted(str(key) for key in cause.parent_node))}"

@@ -24,7 +24,7 @@ class Trained:
     Attributes:
         result: all that ``result.json`` holds but for time and memory.
         directory: of the run.
-        task: with the weights that were tested: of the best epoch, or the last where no best checkpoint is kept.
+        task: in evaluation mode, with the weights of the best epoch, or the last where no best one is kept.
         data: what it was trained on.
         trainer: that trained it.
     """
@@ -86,8 +86,10 @@ def train(overrides: Sequence[str] = ()) -> Trained:
         ConfigError: the overrides cannot be composed or run.
         KeyboardInterrupt: it was interrupted; `resume=RUN_DIR` goes on.
     """
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides must be a list: train([{overrides!r}])")
+    if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
+        raise ConfigError(f"overrides must be a list of texts, such as ['model=mlp'], got {overrides!r}")
+    if option := next((word for word in overrides if word.startswith("-")), None):
+        raise ConfigError(f"{option}: is for the command line; here are overrides, such as 'model=mlp'")
     settings, directory = compose.job(overrides)
     command = shlex.join(["python", "train.py", *overrides])
     try:
@@ -98,4 +100,5 @@ def train(overrides: Sequence[str] = ()) -> Trained:
     result.show(trained.result, run.directory)
     if best := result.best_checkpoint(trained.trainer, settings["optimize"]):
         trained.task.load_state_dict(checkpoints.load(Path(best))["state_dict"])
+    trained.task.eval()
     return trained

@@ -108,11 +108,15 @@ def test_the_split_is_drawn_by_its_own_seed_and_leaves_a_row_to_either_side(tmp_
         ("x,y\n1,2\n1,2,3\n", "y", "is no CSV file"),
         ("x,y\n1,2\n3,4\n", "z", "data.target=z: unknown; choose from x, y"),
         ("x,price\n1,2\n3,4\n", "prize", "did you mean 'price'"),
-        ("y\n1\n2\n", "y", "two rows and two columns"),
-        ("x,y\n1,2\n", "y", "two rows and two columns"),
-        ("x,y\n1,a\n3,b\n", "y", "must be a column of numbers"),
-        ("x,y\n1,2\n3,\n", "y", "line 3: y must be a number, got nan"),
-        ("x,y\ninf,2\n3,4\n", "y", "line 2: x must be a number, got inf"),
+        ("y\n1\n2\n", "y", "two columns at least, with commas between them, got 'y'"),
+        ("x;y\n1;2\n3;4\n", "y", "with commas between them, got 'x;y'"),
+        ("x,y\n1,2\n", "y", "must have two rows at least, got 1"),
+        ("x,y\n1,2\n3,b\n", "y", "line 3: y must be a number below 1e38, got b"),
+        ("x,y\n1,2\n\n\n4,\n", "y", "line 5: y must be a number below 1e38, got nan"),
+        ("x,y\n1,2\n3,1e300\n", "y", "line 3: y must be a number below 1e38, got 1e+300"),
+        ("x,y\n0,1,2\n1,3,4\n", "y", "a line has more fields than the first line names"),
+        ("x,y\n1,2\n3,\n", "y", "line 3: y must be a number below 1e38, got nan"),
+        ("x,y\ninf,2\n3,4\n", "y", "line 2: x must be a number below 1e38, got inf"),
     ],
 )
 def test_a_file_that_will_not_do_is_told_in_one_line(
@@ -138,3 +142,23 @@ def test_it_is_named_by_its_file_and_sized_by_it(tmp_path: Path) -> None:
     assert (table().name, table(path, "price").name) == ("house_tiny", "houses")
     assert table(path, "price").num_bytes == 4 * path.stat().st_size
     assert table(tmp_path / "missing.csv").num_bytes == 0
+
+
+def test_what_else_a_file_may_be(tmp_path: Path) -> None:
+    (tmp_path / "table.zip").write_text("no archive")
+    with pytest.raises(DataError, match="is no CSV file: File is not a zip file"):
+        table(tmp_path / "table.zip").num_inputs  # noqa: B018  # the file is read when the model wants to know
+    with pytest.raises(DataError, match="there is no such file"):
+        table(tmp_path).num_inputs  # noqa: B018  # likewise
+    (tmp_path / "commas.csv").write_text("x,y\n1,2,\n3,4,\n")  # one more at the end of each line
+    parts = table(tmp_path / "commas.csv", "y").splits[:2]
+    assert sorted((int(part.inputs), int(part.targets)) for part in parts) == [(1, 2), (3, 4)]
+    frame = houses()
+    frame.to_csv(tmp_path / "houses.csv.gz", index=False)
+    assert table(tmp_path / "houses.csv.gz", "price").num_inputs == 5
+
+
+def test_a_column_of_dates_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frame = houses().assign(sold=[f"2026-01-{day:02}" for day in range(1, 41)])
+    assert table(written(frame, tmp_path), "price").num_inputs == 5 + 31
+    assert "sold holds 30 texts, and each becomes an input" in caplog.text

@@ -47,6 +47,20 @@ def test_a_name_to_ignore_that_is_no_argument_is_told() -> None:
         Wrong(0.1)
 
 
+def test_only_a_class_can_be_added_to() -> None:
+    for wrong in (Given(1), len):
+        with pytest.raises(TypeError, match=r"@add_to_class\(MyClass\)"):
+            add_to_class(wrong)  # type: ignore[arg-type]  # that is what is tested
+
+
+def test_one_name_to_ignore_need_not_be_a_list() -> None:
+    class Quiet(HyperParameters):
+        def __init__(self, lr: float, verbose: bool) -> None:
+            self.save_hyperparameters(ignore="verbose")
+
+    assert Quiet(0.1, verbose=True).hparams == {"lr": 0.1}
+
+
 def test_a_subclass_saves_the_arguments_of_the_constructor_that_asks() -> None:
     class Base(HyperParameters):
         def __init__(self, width: int) -> None:

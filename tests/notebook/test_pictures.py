@@ -38,8 +38,22 @@ def test_grey_and_colours_bytes_and_floats(shape: tuple[int, ...], drawn: tuple[
 def test_images_of_another_shape_and_too_few_titles_are_told() -> None:
     with pytest.raises(ValueError, match=r"got \(2, 4, 5, 3\)"):
         show_images(torch.zeros(2, 4, 5, 3), 1, 2)
+    for bright in (torch.full((2, 4, 5), 255), torch.full((2, 4, 5), 255.0), torch.full((2, 4, 5), -0.1)):
+        with pytest.raises(ValueError, match=r"must be bytes or lie in \[0, 1\], got"):
+            show_images(bright, 1, 2)
     with pytest.raises(ValueError, match="as many as the images drawn, 2, got 1"):
         show_images(torch.zeros(2, 4, 5), 1, 2, titles=["a"])
+
+
+def test_lists_arrays_numbers_as_titles_and_no_images_at_all() -> None:
+    assert show_images([torch.rand(4, 5)] * 2, 1, 2, titles=[0, 1]).axes[1].get_title() == "1"
+    assert show_images(np.zeros((2, 4, 5)), 1, 2).axes[1].images
+    assert not show_images(torch.zeros(0, 4, 5), 1, 2, titles=[]).axes[0].images
+
+
+def test_scales_are_checked_before_anything_is_drawn() -> None:
+    with pytest.raises(ValueError, match="must be linear or log, got lin and linear"):
+        ProgressBoard(xscale="lin")  # type: ignore[arg-type]  # that is what is tested
 
 
 def test_every_n_points_become_their_mean(tmp_path: Path) -> None:
@@ -66,7 +80,7 @@ def test_the_picture_shows_the_curves_with_labels_and_scales() -> None:
 
 
 def test_outside_a_notebook_it_is_drawn_into_a_file_but_not_at_each_point(tmp_path: Path) -> None:
-    board = ProgressBoard(file=tmp_path / "board.png", min_interval_s=3600)
+    board = ProgressBoard(file=tmp_path / "new" / "board.png", min_interval_s=3600)
     board.draw(0, 0, "loss")
     assert not board.file.exists()
     board.show()

@@ -97,7 +97,8 @@ def test_its_board_shows_each_metric_once_an_epoch(tmp_path: Path) -> None:
 
 
 def test_numbers_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="max_epochs must be at least 1, got 0"):
-        Trainer(max_epochs=0)
+    for wrong in (0, 1.5, "3"):
+        with pytest.raises(ValueError, match=f"max_epochs must be a whole number of at least 1, got {wrong!r}"):
+            Trainer(max_epochs=wrong)  # type: ignore[arg-type]  # that is what is tested
     with pytest.raises(ValueError, match="gradient_clip_val must be above 0, got 0"):
         Trainer(max_epochs=1, gradient_clip_val=0)

@@ -1,19 +1,22 @@
 """Rows of a CSV file (book 2.2)."""
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dive.data.batches import TensorSet
+from dive.data.csv_file import read_csv
 from dive.data.encoding import Encoding, Frame
 from dive.data.module import DataModule, Splits
 from dive.data.streams import stream
-from dive.errors import DataError, suggestion
 
+log = logging.getLogger(__name__)
+
+MANY = 20  # categories of a column, from which on it is likely to hold dates or names
 EMBEDDED = "pkg://dive.data/"  # where the files lie that come with the program
 
 
@@ -56,7 +59,7 @@ class Tabular(DataModule):
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         embedded = path.startswith(EMBEDDED)
-        self.path = Path(__file__).parent / path.removeprefix(EMBEDDED) if embedded else Path(path)
+        self.path = Path(__file__).parent / path.removeprefix(EMBEDDED) if embedded else Path(path).expanduser()
         self.name = self.path.stem
         self.target = target
         self.val_fraction = val_fraction
@@ -80,39 +83,16 @@ class Tabular(DataModule):
 
     @cached_property
     def _rows(self) -> Rows:
-        table = self._read()
+        table = read_csv(self.path, self.target)
         # On the CPU, also where models are being built on no device at all, to check a sweep.
         order = torch.randperm(len(table), generator=stream("holdout", self.split_seed), device="cpu").tolist()
         num_val = max(1, min(round(self.val_fraction * len(table)), len(table) - 1))
         train, val = (table.iloc[sorted(part)] for part in (order[num_val:], order[:num_val]))
-        return Rows(train, val, Encoding.of(train.drop(columns=self.target), self.standardize))
-
-    def _read(self) -> Frame:
-        import pandas as pd  # slow, and of no use to other sets
-
-        try:
-            table = pd.read_csv(self.path)
-        except FileNotFoundError:
-            raise DataError(f"data.path={self.path}: there is no such file") from None
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise DataError(f"data.path={self.path}: is no CSV file: {' '.join(str(error).split())}") from error
-        if self.target not in table:
-            raise DataError(f"data.target={self.target}: {suggestion(self.target, [str(name) for name in table])}")
-        if len(table) < 2 or len(table.columns) < 2:
-            raise DataError(
-                f"data.path={self.path}: must have two rows and two columns at least, got {table.shape}"
-            )
-        if not pd.api.types.is_numeric_dtype(table[self.target]):
-            raise DataError(f"data.target={self.target}: must be a column of numbers")
-        numbers = table.select_dtypes("number")
-        for column in numbers:
-            wrong = np.isinf(numbers[column]) | (numbers[column].isna() & (column == self.target))
-            if wrong.any():
-                line = int(wrong.argmax()) + 2
-                raise DataError(
-                    f"{self.path}, line {line}: {column} must be a number, got {table[column][line - 2]}"
-                )
-        return table
+        encoding = Encoding.of(train.drop(columns=self.target), self.standardize)
+        for column, known in encoding.categories.items():
+            if len(known) > MANY and 2 * len(known) > len(train):
+                log.warning("%s: %s holds %d texts, and each becomes an input", self.path, column, len(known))
+        return Rows(train, val, encoding)
 
     def load(self) -> Splits:
         """Read both splits: inputs ``(num_rows, num_inputs)``, targets ``(num_rows, 1)``."""

@@ -13,6 +13,9 @@ def add_to_class(cls: type) -> Callable[[Function], Function]:
     Args:
         cls: the class.
 
+    Raises:
+        TypeError: it is none.
+
     >>> class Counter:
     ...     count = 0
     >>> counter = Counter()
@@ -22,6 +25,8 @@ def add_to_class(cls: type) -> Callable[[Function], Function]:
     >>> counter.step(); counter.count
     1
     """
+    if not isinstance(cls, type):
+        raise TypeError(f"add_to_class takes a class: @add_to_class(MyClass), got {cls!r}")
 
     def added(function: Function) -> Function:
         setattr(cls, function.__name__, function)
@@ -63,6 +68,7 @@ class HyperParameters:
         arguments = {name: values.locals[name] for name in names}
         if values.keywords is not None:
             arguments |= values.locals[values.keywords]
+        ignore = [ignore] if isinstance(ignore, str) else list(ignore)
         if unknown := set(ignore) - arguments.keys():
             raise ValueError(f"ignore: {', '.join(sorted(unknown))}: choose from {', '.join(arguments)}")
         self.hparams = {name: value for name, value in arguments.items() if name not in ignore}

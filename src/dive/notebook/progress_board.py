@@ -21,6 +21,9 @@ class ProgressBoard:
         file: into which it is drawn where there is no notebook.
         min_interval_s: from one drawing to the next; drawing at each point would take longer than training.
 
+    Raises:
+        ValueError: a scale that there is not.
+
     Attributes:
         curves: the points of each curve, ``(x, y)``, by label.
 
@@ -40,6 +43,8 @@ class ProgressBoard:
         file: str | Path = "progress.svg",
         min_interval_s: float = 0.5,
     ) -> None:
+        if not {xscale, yscale} <= {"linear", "log"}:
+            raise ValueError(f"xscale and yscale must be linear or log, got {xscale} and {yscale}")
         self.settings: dict[str, Any] = {"xlabel": xlabel, "ylabel": ylabel, "xscale": xscale, "yscale": yscale}
         self.file = Path(file)
         self.min_interval_s = min_interval_s
@@ -73,9 +78,10 @@ class ProgressBoard:
             self.show()
 
     def show(self) -> None:
-        """Draw what there is, now; call it once more at the end, for the last points."""
+        """Draw what there is, now: at the end, for the last points. Those that wait for others are left out."""
         figure = self.figure()
         if not in_notebook():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(self.file)
         elif self._display is None:
             from IPython.display import display  # there is one only where there are notebooks

@@ -29,8 +29,8 @@ class Trainer:
     def __init__(
         self, max_epochs: int, gradient_clip_val: float | None = None, board: ProgressBoard | None = None
     ) -> None:
-        if max_epochs < 1:
-            raise ValueError(f"max_epochs must be at least 1, got {max_epochs}")
+        if not isinstance(max_epochs, int) or max_epochs < 1:
+            raise ValueError(f"max_epochs must be a whole number of at least 1, got {max_epochs!r}")
         if gradient_clip_val is not None and not gradient_clip_val > 0:
             raise ValueError(f"gradient_clip_val must be above 0, got {gradient_clip_val}")
         self.max_epochs = max_epochs
@@ -54,7 +54,7 @@ class Trainer:
         self.scheduler = configured.get("lr_scheduler")
 
     def fit(self, task: Task, data: DataModule) -> None:
-        """Train a task's model on data for `max_epochs`."""
+        """Train a task's model on data for `max_epochs`, from the weights that it has; `history` begins anew."""
         self.prepare_data(data)
         self.prepare_model(task)
         self.history = []
