@@ -248,3 +248,27 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(("number", "code"), CODES.items())
+def test_a_block_that_must_not_be_cut_in_two_comes_to_its_end_first(number: int, code: int) -> None:
+    done = []
+    with Signals(unsaid) as heard:
+        with pytest.raises(Interrupted) as caught:  # noqa: PT012  # what comes after the signal is the point
+            with signals.uninterrupted():
+                say(number)
+                done.append("end")
+            done.append("beyond")
+        assert heard.received == number
+    assert done == ["end"]
+    assert caught.value.exit_code == code
+
+
+def test_after_such_a_block_a_signal_is_for_whoever_it_was_for_before() -> None:
+    asked: list[Interrupted] = []
+    with Signals(unsaid):
+        signals.defer(asked.append)
+        with signals.uninterrupted():
+            pass
+        say(signal.SIGTERM)
+    assert [interruption.exit_code for interruption in asked] == [143]

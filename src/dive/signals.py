@@ -4,7 +4,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -39,6 +40,20 @@ def defer(ask: Callable[[Interrupted], None] | None) -> None:
     """
     global _at_next_step
     _at_next_step = ask
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a block come to its end before a signal is heeded: one that is soon through, and must not be cut in two."""
+    held: list[Interrupted] = []
+    before = _at_next_step
+    defer(held.append)
+    try:
+        yield
+    finally:
+        defer(before)
+    for interruption in held:
+        raise interruption
 
 
 class Signals:

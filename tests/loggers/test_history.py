@@ -2,6 +2,9 @@
 
 import csv
 import math
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from matplotlib.image import imread
 
 from dive.loggers import History
 from dive.loggers.history import draw_curves, log, read_rows
+from dive.signals import Interrupted, Signals
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 
@@ -184,3 +188,17 @@ def test_a_line_that_breaks_off_is_left_out_and_told(tmp_path: Path, caplog: pyt
     assert read_rows(path) == {9: {"train/loss": 0.5, "val/loss": 0.6}}
     log.removeHandler(caplog.handler)
     assert f"{path} is damaged: a line of it breaks off" in caplog.text
+
+
+def test_a_signal_while_the_curves_are_drawn_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(rows: Any, path: Path) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        draw_curves(rows, path)
+
+    monkeypatch.setattr("dive.loggers.history.draw_curves", slow)
+    with Signals(lambda code: None), pytest.raises(Interrupted):
+        told(tmp_path).finalize("success")
+    assert imread(tmp_path / "curves.png").size > 0

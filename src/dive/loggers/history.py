@@ -15,6 +15,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from dive.direction import direction
 from dive.files import put
 from dive.loggers.base import MetricsLogger
+from dive.signals import uninterrupted
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ class History(MetricsLogger):
     def finalize(self, status: str) -> None:
         """Write the table and draw the curves."""
         self.save()
-        draw_curves(self.rows, self.folder / "curves.png")
+        # Half an import of matplotlib could not be followed by a whole one, when a run that is stopped ends.
+        with uninterrupted():
+            draw_curves(self.rows, self.folder / "curves.png")
 
     def final(self) -> Row:
         """The last value of each metric."""
