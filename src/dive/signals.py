@@ -44,7 +44,7 @@ def defer(ask: Callable[[Interrupted], None] | None) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a block come to its end before a signal is heeded: one that is soon through, and must not be cut in two."""
+    """Let a block that must not be cut in two come to its end before a signal is heeded; it is soon through."""
     held: list[Interrupted] = []
     before = _at_next_step
     defer(held.append)

@@ -199,6 +199,6 @@ def test_a_signal_while_the_curves_are_drawn_waits_for_them(
         draw_curves(rows, path)
 
     monkeypatch.setattr("dive.loggers.history.draw_curves", slow)
-    with Signals(lambda code: None), pytest.raises(Interrupted):
+    with Signals(lambda _: None), pytest.raises(Interrupted):
         told(tmp_path).finalize("success")
     assert imread(tmp_path / "curves.png").size > 0
