@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
@@ -101,3 +102,13 @@ def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
     del logger
     gc.collect()
     assert writer.all_writers is None
+
+
+def test_other_processes_neither_write_nor_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    monkeypatch.setattr("dive.loggers.tensorboard.in_a_second_of_its_own", pytest.fail)
+    logger = TensorBoard(tmp_path)
+    logger.log_metrics({"val/loss": 1.0}, 0)
+    logger.save()
+    logger.finalize("success")
+    assert not list(tmp_path.iterdir())

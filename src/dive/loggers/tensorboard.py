@@ -31,7 +31,7 @@ class TensorBoard(loggers.TensorBoardLogger):
     @property
     def experiment(self) -> Any:
         """What writes: one file a process, closed when nobody has this logger any more, or at exit."""
-        if self._experiment is None:
+        if self._experiment is None and rank_zero_only.rank == 0:
             in_a_second_of_its_own(Path(self.log_dir))
             writer = super().experiment
             weakref.finalize(self, _close, writer)
