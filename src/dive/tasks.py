@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dive.epoch_metrics import log_epoch
-from dive.losses import l2_penalty
+from dive.losses import cross_entropy, l2_penalty
 from dive.metrics import EpochMeans
 from dive.optim import weights_and_biases
 
@@ -176,3 +176,12 @@ class Classification(Task):
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Which examples are right."""
         return {"acc": outputs.argmax(1) == targets}
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Of each class: what the model says, where our own cross-entropy is the loss; else its softmax.
+
+        Args:
+            outputs: ``(batch, num_classes)``; so is what is returned.
+        """
+        says_probabilities = getattr(self.loss, "func", self.loss) is cross_entropy
+        return outputs if says_probabilities else outputs.softmax(1)

@@ -1,0 +1,125 @@
+"""Pictures of images with words below them, of who is taken for whom, and of weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from dive.predictions import Predictions
+
+INK, WRONG = "#222222", "#c0392b"
+INCH = 0.95  # of a labelled image and the space around it
+LINE = 0.17  # inches of a line of words
+
+
+def predicted_images(said: Predictions, which: Tensor, names: Sequence[str]) -> Figure:
+    """Images with the class that each is taken for and how surely; below wrong ones, in red, also the true class.
+
+    Args:
+        said: of images, ``inputs: (num_examples, channels, height, width)``.
+        which: indices of those to be drawn.
+        names: of the classes.
+    """
+    confidence, predicted = said.probabilities[which].max(1)
+    true = said.targets[which]
+    labels = [f"{names[p]} {sure:.0%}" for p, sure in zip(predicted, confidence, strict=True)]
+    wrong = (predicted != true).tolist()
+    labels = [f"{label}\nnot {names[t]}" if w else label for label, t, w in zip(labels, true, wrong, strict=True)]
+    return labelled_images(said.inputs[which], labels, wrong, lines=2)
+
+
+def labelled_images(
+    images: Tensor, labels: Sequence[str], wrong: Sequence[bool], columns: int = 8, lines: int = 1
+) -> Figure:
+    """Images in a grid, row by row, with words below each; those that are wrong in red.
+
+    All on one pair of axes: a pair for each image would take ten times as long.
+
+    Args:
+        images: ``(num_images, channels, height, width)``, channels 1 or 3, in ``[0, 1]``.
+        labels: below each, of so many lines.
+        wrong: which are to be red.
+        columns: of the grid.
+        lines: of a label.
+    """
+    rows = -(-len(images) // columns)
+    height, width = images.shape[2:]
+    cell_width, below = width * 1.12, width * 1.12 / INCH * LINE * (lines + 0.4)
+    cell_height = height + below
+    figure = Figure(figsize=(columns * INCH, rows * INCH * cell_height / cell_width))
+    axes = figure.add_axes((0, 0, 1, 1))
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = column * cell_width + 0.06 * width, row * cell_height
+        axes.imshow(
+            image.permute(1, 2, 0), cmap="gray", vmin=0, vmax=1, extent=(left, left + width, top + height, top)
+        )
+        colour = WRONG if wrong[place] else INK
+        axes.text(
+            left + width / 2, top + height + 0.04 * width, label, ha="center", va="top", color=colour, fontsize=7.5
+        )
+    axes.set(xlim=(0, columns * cell_width), ylim=(rows * cell_height, 0))
+    axes.set_axis_off()
+    return figure
+
+
+def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
+    """How many of each true class (rows) are taken for each (columns); shaded by their share of the row.
+
+    Args:
+        counts: ``(num_classes, num_classes)``.
+        names: of the classes.
+    """
+    size = 1.6 + 0.5 * len(names)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), share in np.ndenumerate(shares.numpy()):
+        if count := int(counts[row, column]):
+            axes.text(
+                column, row, count, ha="center", va="center", fontsize=8, color="white" if share > 0.5 else INK
+            )
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def weight_images(weights: Tensor, names: Sequence[str] | None = None, most: int = 256) -> Figure:
+    """The weights of units as images in a near-square grid: blue is negative, red positive, white zero.
+
+    Args:
+        weights: ``(num_units, height, width)``.
+        names: above each.
+        most: units to be shown, the first ones.
+    """
+    weights = weights[:most].detach().cpu()
+    columns = 5 if names else int(np.ceil(len(weights) ** 0.5))
+    rows = -(-len(weights) // columns)
+    height, width = weights.shape[1:]
+    tile = torch.full((rows * (height + 1), columns * (width + 1)), torch.nan)
+    for place, image in enumerate(weights):
+        row, column = divmod(place, columns)
+        tile[row * (height + 1) :, column * (width + 1) :][:height, :width] = image
+    largest = float(weights.abs().max()) or 1.0
+    figure = Figure(figsize=(6, 6 * tile.shape[0] / tile.shape[1] + 0.3), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    figure.colorbar(drawn, ax=axes, shrink=0.8)
+    for place, name in enumerate(names or ()):
+        row, column = divmod(place, columns)
+        axes.text(column * (width + 1) + 1, row * (height + 1) + 1, name, va="top", fontsize=7, color=INK)
+    axes.set_axis_off()
+    return figure
+
+
+def pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """A figure as it is drawn: ``(height, width, 3)``, bytes."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -1,0 +1,73 @@
+"""What a model says of a whole set of examples."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dive.data.batches import TensorSet
+from dive.tasks import Classification, Task
+
+
+@torch.no_grad()
+def outputs(task: Task, inputs: Tensor, batch_size: int = 1024) -> Tensor:
+    """What a task's model says, in evaluation mode; afterwards it is in the mode it was in.
+
+    Args:
+        task: on any device.
+        inputs: ``(num_examples, ...)``, on any device.
+        batch_size: examples at a time.
+
+    Returns:
+        ``(num_examples, num_outputs)``, on the processor.
+    """
+    training = task.training
+    task.eval()
+    try:
+        # A compiled model with CUDA graphs puts the next outputs into the same memory: copied before.
+        return torch.cat([task(batch.to(task.device)).cpu() for batch in inputs.split(batch_size)])
+    finally:
+        task.train(training)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a classifier says of examples.
+
+    Args:
+        inputs: ``(num_examples, ...)``.
+        targets: their classes, ``(num_examples,)``.
+        probabilities: of each class, ``(num_examples, num_classes)``.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    probabilities: Tensor
+
+    @property
+    def predicted(self) -> Tensor:
+        """The likeliest class of each, ``(num_examples,)``."""
+        return self.probabilities.argmax(1)
+
+    def mistakes(self, most: int) -> Tensor:
+        """Indices of wrong ones, the most confident first, ``(at most `most`,)``."""
+        confidence, predicted = self.probabilities.max(1)
+        wrong = (predicted != self.targets).nonzero().flatten()
+        return wrong[confidence[wrong].argsort(descending=True, stable=True)][:most]
+
+    def confusion(self) -> Tensor:
+        """How many of each class are taken for each: ``(num_classes, num_classes)``, a row a true class."""
+        classes = self.probabilities.shape[1]
+        pairs = self.targets * classes + self.predicted
+        return pairs.bincount(minlength=classes**2).reshape(classes, classes)
+
+
+def predict(task: Classification, examples: TensorSet) -> Predictions:
+    """Classify a set.
+
+    Args:
+        task: on any device.
+        examples: likewise.
+    """
+    said = task.probabilities(outputs(task, examples.inputs))
+    return Predictions(examples.inputs.cpu(), examples.targets.cpu(), said)
