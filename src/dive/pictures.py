@@ -81,7 +81,13 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     for (row, column), share in np.ndenumerate(shares.numpy()):
         if count := int(counts[row, column]):
             axes.text(
-                column, row, count, ha="center", va="center", fontsize=8, color="white" if share > 0.5 else INK
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share > 0.5 else INK,
             )
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
