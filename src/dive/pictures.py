@@ -73,12 +73,16 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
         counts: ``(num_classes, num_classes)``.
         names: of the classes.
     """
-    size = 1.6 + 0.5 * len(names)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), share in np.ndenumerate(shares.numpy()):
+    beside, size = (
+        1.1,
+        0.45 * len(names),
+    )  # inches, for the names and for the matrix: a layout would be drawn twice
+    figure = Figure(figsize=(beside + size, beside + size))
+    share = size / (beside + size)
+    axes = figure.add_axes((0.98 - share, 0.98 - share, share, share))
+    rates = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), rate in np.ndenumerate(rates.numpy()):
         if count := int(counts[row, column]):
             axes.text(
                 column,
@@ -87,7 +91,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if share > 0.5 else INK,
+                color="white" if rate > 0.5 else INK,
             )
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
@@ -112,10 +116,10 @@ def weight_images(weights: Tensor, names: Sequence[str] | None = None, most: int
         row, column = divmod(place, columns)
         tile[row * (height + 1) :, column * (width + 1) :][:height, :width] = image
     largest = float(weights.abs().max()) or 1.0
-    figure = Figure(figsize=(6, 6 * tile.shape[0] / tile.shape[1] + 0.3), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(7, 6 * tile.shape[0] / tile.shape[1]))
+    axes = figure.add_axes((0, 0, 6 / 7, 1))
     drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    figure.colorbar(drawn, ax=axes, shrink=0.8)
+    figure.colorbar(drawn, cax=figure.add_axes((6.1 / 7, 0.05, 0.2 / 7, 0.9)))
     for place, name in enumerate(names or ()):
         row, column = divmod(place, columns)
         axes.text(column * (width + 1) + 1, row * (height + 1) + 1, name, va="top", fontsize=7, color=INK)
@@ -123,7 +127,7 @@ def weight_images(weights: Tensor, names: Sequence[str] | None = None, most: int
     return figure
 
 
-def pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
+def pixels(figure: Figure, dpi: int = 80) -> np.ndarray:
     """A figure as it is drawn: ``(height, width, 3)``, bytes."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)

@@ -122,6 +122,9 @@ class Task(pl.LightningModule, ABC):
         """Log the epoch's training means."""
         self._log_means("train")
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients of the last step: callbacks look at them when the epoch has ended."""
+
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation means."""
         self._log_means("val")

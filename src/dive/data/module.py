@@ -1,6 +1,7 @@
 """What all data modules share: splits held in memory, loaded once, batched by indexing."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
@@ -75,6 +76,11 @@ class DataModule(pl.LightningDataModule, ABC):
         if self._splits is None:
             self._splits = self.load()
         return self._splits
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """What classes are called: their numbers, where a set has no names for them."""
+        return [str(i) for i in range(self.num_outputs)]
 
     @property
     def num_bytes(self) -> int:

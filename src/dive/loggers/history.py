@@ -1,9 +1,5 @@
 """Every metric of a run as a table, and the learning curves as a picture."""
 
-import csv
-import io
-import logging
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -12,14 +8,10 @@ from pathlib import Path
 import numpy as np
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive.direction import direction
-from dive.files import put
+from dive import metrics_table
 from dive.loggers.base import MetricsLogger
+from dive.metrics_table import Row, read_rows, write_rows
 from dive.signals import uninterrupted
-
-log = logging.getLogger(__name__)
-
-Row = dict[str, float]
 
 SAVE_S = 1.0  # seconds from one table to the next, while it grows
 
@@ -59,12 +51,7 @@ class History(MetricsLogger):
     @rank_zero_only
     def save(self) -> None:
         """Write the table, replacing the one before as a whole."""
-        columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, ["step", *columns])
-        writer.writeheader()
-        writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
-        put(self.folder / "metrics.csv", table.getvalue())
+        write_rows(self.rows, self.folder / "metrics.csv")
         self._saved = time.monotonic()
 
     @rank_zero_only
@@ -77,26 +64,11 @@ class History(MetricsLogger):
 
     def final(self) -> Row:
         """The last value of each metric."""
-        return {name: value for _, row in sorted(self.rows.items()) for name, value in row.items()}
+        return metrics_table.final(self.rows)
 
     def best(self, metric: str) -> Row:
         """The row of the epoch in which a metric was best; empty where it was never logged."""
-        rows = [row for _, row in sorted(self.rows.items()) if math.isfinite(row.get(metric, math.nan))]
-        if not rows:
-            return {}
-        return (min if direction(metric) == "min" else max)(rows, key=lambda row: row[metric])
-
-
-def read_rows(path: Path) -> dict[int, Row]:
-    """A metrics table by step; empty where the file does not exist."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        table = list(csv.DictReader(file))
-    whole = [row for row in table if None not in row.values()]
-    if len(whole) < len(table):
-        log.warning("%s is damaged: a line of it breaks off, and is left out", path)
-    return {int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in whole}
+        return metrics_table.best(self.rows, metric)
 
 
 def draw_curves(rows: Mapping[int, Row], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Scalars for TensorBoard."""
+"""What TensorBoard shows of a run."""
 
 import os
 import re
@@ -16,7 +16,7 @@ FLUSH_S = 1  # seconds that an event may wait for others, until it is written
 
 
 class TensorBoard(loggers.TensorBoardLogger):
-    """Event files in the run's ``tensorboard`` folder, with nothing of Lightning's beside them.
+    """Event files in the run's directory, so that the run has its name, with nothing of Lightning's beside them.
 
     Args:
         save_dir: the run's directory.
@@ -26,7 +26,7 @@ class TensorBoard(loggers.TensorBoardLogger):
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
-        super().__init__(save_dir=save_dir, name="tensorboard", version="", flush_secs=FLUSH_S)
+        super().__init__(save_dir=save_dir, name="", version="", flush_secs=FLUSH_S)
 
     @property
     def experiment(self) -> Any:
@@ -40,7 +40,7 @@ class TensorBoard(loggers.TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Hand over to the thread that writes."""
-        with self._named_errors():
+        with self.writing():
             super().log_metrics(metrics, step)
 
     @rank_zero_only
@@ -53,8 +53,8 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     def save(self) -> None:
         """Flush; the run's own config.yaml is the record of hyperparameters."""
-        with self._named_errors():
-            self.experiment.flush()
+        with self.writing() as writer:
+            writer.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -63,9 +63,10 @@ class TensorBoard(loggers.TensorBoardLogger):
             self.save()
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def writing(self) -> Iterator[Any]:
+        """What writes, a `torch.utils.tensorboard.SummaryWriter`."""
         try:
-            yield
+            yield self.experiment
         except OSError as error:  # of the thread, which does not say what it was writing
             raise OSError(error.errno, error.strerror, str(Path(self.log_dir))) from error
 

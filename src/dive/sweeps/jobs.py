@@ -9,6 +9,9 @@ from dive.recorded import Config
 # Where runs go that make room for others, in the sweep's directory.
 EARLIER = ".earlier"
 
+# What tells TensorBoard's HParams of a job. Its name comes after those of the run's own events.
+HPARAMS = "events.out.tfevents.hparams"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -54,3 +57,4 @@ def set_aside(directory: Path) -> None:
     aside = place_aside(directory)
     aside.parent.mkdir(exist_ok=True)
     directory.rename(aside)
+    (aside / HPARAMS).unlink(missing_ok=True)  # it is no job of the sweep any more

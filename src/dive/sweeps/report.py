@@ -1,4 +1,4 @@
-"""The report of a sweep: a table on the terminal, and ``report.csv``, ``report.md`` and ``report.html``."""
+"""The report of a sweep: on the terminal, as ``report.csv``, ``report.md``, ``report.html``, and in TensorBoard."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dive.files import put
+from dive.sweeps import hparams
 from dive.sweeps.page import page
 from dive.sweeps.table import SweepTable, as_text, read
 
@@ -25,6 +26,7 @@ def write(directory: Path) -> SweepTable:
     put(directory / "report.csv", table.jobs.to_csv(index=False))
     put(directory / "report.md", markdown(table))
     put(directory / "report.html", page(table))
+    hparams.write(table)
     return table
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dive.direction import direction
 from dive.errors import RunError
+from dive.metrics_table import Row, best, final, read_rows
 from dive.recorded import flat, recorded_config, recorded_result
 from dive.sweeps.jobs import by_key
 from dive.sweeps.record import RECORD, is_running, read_record
@@ -141,11 +142,18 @@ def read(directory: Path) -> SweepTable:
     return SweepTable(directory, record["varied"], optimize, jobs.loc[order].reset_index(drop=True))
 
 
+def _logged(directory: Path) -> dict[str, Row]:
+    """Metrics of a run that has not come to a result, as far as it came."""
+    rows, config = read_rows(directory / "metrics.csv"), recorded_config(directory) or {}
+    found = {"best": best(rows, config["optimize"]) if rows and "optimize" in config else {}, "final": final(rows)}
+    return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}
+
+
 def _row(directory: Path, words: list[str], varied: list[str], result: dict[str, Any]) -> dict[str, Any]:
     typed = by_key(words)
     if not typed.keys() >= set(varied):  # asked for when this key was at its default
         typed = dict(flat(recorded_config(directory) or {})) | typed
-    metrics = result.get("metrics", {})
+    metrics = result.get("metrics") or _logged(directory)
     return {
         "job": directory.name,
         **{key: value_text(typed.get(key)) for key in varied},

@@ -1,0 +1,52 @@
+"""How large weights and gradients are."""
+
+from collections.abc import Iterable
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+
+class Norms(pl.Callback):
+    """Log each epoch the norm of all weights, and that of all gradients: ``norm/weights`` and ``norm/gradients``.
+
+    Gradients are those of the epoch's last step. They are as the optimizer took them:
+    clipped, where they are clipped.
+    """
+
+    def __init__(self) -> None:
+        self._parameters: list[torch.nn.Parameter] = []
+        self._gradients: float | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Know whose gradients checkpoints are to tell of."""
+        self._parameters = list(pl_module.parameters())
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Have them logged."""
+        pl_module.noted["norm/weights"] = norm(self._parameters).item()
+        self._gradients = self._of_gradients()
+        if self._gradients is not None:
+            pl_module.noted["norm/gradients"] = self._gradients
+
+    def state_dict(self) -> dict[str, float | None]:
+        """The norm of the gradients: these are not saved, and an epoch may be through but for its validation."""
+        return {"gradients": self._of_gradients()}
+
+    def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
+        """Go on with that, until there are gradients."""
+        self._gradients = state_dict["gradients"]
+
+    def _of_gradients(self) -> float | None:
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        return norm(gradients).item() if gradients else self._gradients
+
+
+def norm(tensors: Iterable[Tensor]) -> Tensor:
+    """The Euclidean norm of all numbers of some tensors of any shapes: a scalar.
+
+    >>> norm([torch.tensor([3.0]), torch.tensor([[4.0], [12.0]])])
+    tensor(13.)
+    """
+    each = torch._foreach_norm([tensor.detach() for tensor in tensors])
+    return torch.stack([one.float() for one in each]).norm()
