@@ -120,6 +120,12 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server
         server.server_close()
 
 
+def lean(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Overrides without pictures for TensorBoard, which take most of the time of a short run; unless they say so."""
+    chosen = any(word.startswith(("callbacks=", "resume=")) for word in overrides)
+    return overrides if chosen else ("callbacks=lean", *overrides)
+
+
 class Fitted(NamedTuple):
     """What a run in this process leaves."""
 
@@ -133,7 +139,7 @@ def fit(tmp_path: Path) -> Callable[..., Fitted]:
     """Compose, build and fit, as train.py does: ``fit("model=mlp", "data=garments")``."""
 
     def fitted(*overrides: str) -> Fitted:
-        config = settings("trainer=cpu", *overrides)
+        config = settings("trainer=cpu", *lean(overrides))
         pl.seed_everything(config["seed"], verbose=False)
         data = build.data(config)
         task = build.task(config, data)
@@ -158,7 +164,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fini
     def trained(*overrides: str, directory: Path | None = None) -> Finished:
         run = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         placed = () if any(word.startswith("resume=") for word in overrides) else (f"hydra.run.dir={run}",)
-        monkeypatch.setattr(sys, "argv", ["train.py", *overrides, *placed])
+        monkeypatch.setattr(sys, "argv", ["train.py", *lean(overrides), *placed])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         return Finished(run, json.loads((run / "result.json").read_text()))
@@ -185,7 +191,7 @@ def story(directory: Path) -> dict[str, Any]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     result = json.loads((directory / "result.json").read_text())
-    events = EventAccumulator(str(directory / "tensorboard")).Reload()
+    events = EventAccumulator(str(directory)).Reload()
     told = {
         "last": checkpoints.load(directory / "checkpoints" / "last.ckpt"),
         "best": checkpoints.load(directory / "checkpoints" / "best.ckpt"),

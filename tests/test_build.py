@@ -142,7 +142,7 @@ def test_the_trainer_writes_below_the_run_s_directory(tmp_path: Path) -> None:
     history = next(logger for logger in trainer.loggers if isinstance(logger, loggers.History))
     assert history.folder == tmp_path
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, loggers.TensorBoard))
-    assert Path(tensorboard.log_dir) == tmp_path / "tensorboard"
+    assert Path(tensorboard.log_dir) == tmp_path
 
 
 def test_the_trainer_has_the_configured_callbacks_and_loggers(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def without_clock(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_run_leaves_its_whole_story(train: Callable[..., Any]) -> None:
     run, result = train("model=mlp", "trainer.max_epochs=2", *FEW)
-    left = {path.name for path in run.iterdir()} - {".hydra"}
+    left = {re.sub(r"^(events\.out\.tfevents)\..*", r"\1", path.name) for path in run.iterdir()} - {".hydra"}
     assert left == {
         ".lock", "checkpoints", "code.diff", "command.txt", "config.yaml", "curves.png", "environment.json",
-        "metrics.csv", "result.json", "tensorboard", "train.log",
+        "events.out.tfevents", "metrics.csv", "result.json", "train.log",
     }  # fmt: skip
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert result["status"] == "finished"
@@ -54,7 +54,7 @@ def test_a_run_leaves_its_whole_story(train: Callable[..., Any]) -> None:
 
 def test_tensorboard_shows_losses_accuracies_and_the_learning_rate(train: Callable[..., Any]) -> None:
     run, _ = train("model=mlp", "trainer.max_epochs=2", "scheduler=step", "scheduler.step_size=1", *FEW)
-    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    events = EventAccumulator(str(run)).Reload()
     assert {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "test/acc"} <= set(events.Tags()["scalars"])
     assert len(events.Scalars("val/acc")) == 2
     assert [point.value for point in events.Scalars("lr")] == pytest.approx([0.1, 0.01])

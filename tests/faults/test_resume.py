@@ -80,7 +80,7 @@ def test_events_before_a_cut_can_be_read_after_going_on(
     train_apart: Any, signalled: Any, outcome: Callable[[str], None]
 ) -> None:
     stopped = train_apart(do=signalled(signal.SIGTERM, "train", 25))
-    (events,) = (stopped.directory / "tensorboard").iterdir()
+    (events,) = stopped.directory.glob("events.*")
     before = EventAccumulator(str(events)).Reload().Scalars("train/loss")
     events.write_bytes(events.read_bytes()[: int(0.6 * events.stat().st_size)])
     left = EventAccumulator(str(events)).Reload().Scalars("train/loss")
@@ -88,7 +88,7 @@ def test_events_before_a_cut_can_be_read_after_going_on(
     assert len(left) == 1
     resumed = train_apart(f"resume={stopped.directory}", directory=stopped.directory)
     assert resumed.result["status"] == "finished", resumed.said
-    after = EventAccumulator(str(stopped.directory / "tensorboard")).Reload().Scalars("train/loss")
+    after = EventAccumulator(str(stopped.directory)).Reload().Scalars("train/loss")
     assert after[0].value == before[0].value
     assert [event.step for event in after] == [9, 29, 39]
     outcome("what lies before the cut is shown, and what was logged after going on; metrics.csv has every epoch")

@@ -176,7 +176,7 @@ def test_ctrl_c_in_a_sweep(
 ) -> None:
     process = typed("-m", "seed=0,1,2", "launcher=parallel", "sweep=a", "trainer.max_epochs=100000")
     started = [tmp_path / "multirun" / "a" / f"seed={seed}" for seed in (0, 1)]
-    until(lambda: all((job / "tensorboard").is_dir() for job in started))
+    until(lambda: all(list(job.glob("events.*")) for job in started))
     for _ in range(times):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.3)

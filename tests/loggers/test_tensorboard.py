@@ -24,7 +24,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit("model=linear_regression", "data.num_train=100", "data.num_val=50")
-    curves = scalars(tmp_path / "tensorboard")
+    curves = scalars(tmp_path)
     history = next(logger for logger in fitted.trainer.loggers if logger.name == "history")
     for tag in ("train/loss", "val/loss", "train/mse", "val/mse", "lr"):
         assert [step for step, _ in curves[tag]] == [3, 7, 11]  # the last of each four steps
@@ -38,22 +38,22 @@ def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any]
 def test_a_classification_has_accuracies_too_and_its_test_a_point(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit("model=softmax_regression", *GARMENTS, "trainer.max_epochs=2")
     tested = fitted.trainer.test(fitted.task, fitted.trainer.datamodule, verbose=False)[0]
-    curves = scalars(tmp_path / "tensorboard")
+    curves = scalars(tmp_path)
     for tag in ("train/loss", "val/loss", "train/acc", "val/acc", "lr"):
         assert len(curves[tag]) == 2
     assert [value for _, value in curves["test/acc"]] == [pytest.approx(tested["test/acc"])]
     assert not [tag for tag in curves if tag.startswith("error/") or tag == "hp_metric"]
 
 
-def test_its_folder_holds_event_files_and_nothing_beside_them(tmp_path: Path) -> None:
+def test_it_leaves_an_event_file_and_nothing_beside_it(tmp_path: Path) -> None:
     logger = TensorBoard(tmp_path)
     logger.log_hyperparams({"lr": 0.1})
     logger.log_metrics({"val/loss": 0.5}, step=3)
     logger.save()
-    assert scalars(tmp_path / "tensorboard")["val/loss"] == [(3, 0.5)]
+    assert scalars(tmp_path)["val/loss"] == [(3, 0.5)]
     logger.finalize("success")
-    assert [path.name for path in tmp_path.iterdir()] == ["tensorboard"]
-    assert all(path.name.startswith("events.out.tfevents.") for path in (tmp_path / "tensorboard").iterdir())
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("events.out.tfevents.")
 
 
 def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tm
     for step in (4, 5, 6):
         second.log_metrics({"val/loss": 10.0 * step}, step=step)
     second.finalize("success")
-    assert scalars(tmp_path / "tensorboard")["val/loss"] == [
+    assert scalars(tmp_path)["val/loss"] == [
         *((step, float(step)) for step in range(4)),
         *((step, 10.0 * step) for step in (4, 5, 6)),
     ]
@@ -82,8 +82,8 @@ def test_files_are_read_in_the_order_in_which_they_were_written(
         logger = TensorBoard(tmp_path)
         logger.log_metrics({"val/loss": step / 2}, step)
         logger.finalize("success")
-    assert scalars(tmp_path / "tensorboard") == {"val/loss": [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]}
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 4
+    assert scalars(tmp_path) == {"val/loss": [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]}
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
@@ -91,8 +91,8 @@ def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
     for step in range(2):
         logger.log_metrics({"val/loss": 1.0}, step)
         logger.finalize("success")
-        assert len(scalars(tmp_path / "tensorboard")["val/loss"]) == step + 1  # nothing waits to be written
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+        assert len(scalars(tmp_path)["val/loss"]) == step + 1  # nothing waits to be written
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:

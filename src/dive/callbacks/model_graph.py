@@ -1,24 +1,34 @@
 """The model as a graph of its operations."""
 
 import copy
+import logging
 import warnings
 
 import pytorch_lightning as pl
 import torch
+from torch.jit import TracerWarning  # type: ignore[attr-defined]  # it is, but not in so many words
 
 from dive.callbacks.showing import writers
 
+log = logging.getLogger(__name__)
+
 
 class ModelGraph(pl.Callback):
-    """Show in TensorBoard what the model does with one example."""
+    """Show in TensorBoard what the model does with one example; one that cannot be traced is told, and trained."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Trace a copy of the model, which is not compiled; not when training goes on: it is there already."""
         with writers(trainer) as writing, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # TensorBoard's graphs are made by torch.jit.trace, which torch wants to leave behind.
+            # TensorBoard's graphs are made by torch.jit.trace, which torch wants to leave behind, and which warns
+            # where another example might take another path.
             warnings.simplefilter("ignore", FutureWarning)
-            if writing and trainer.global_step == 0:
-                model = copy.deepcopy(pl_module.model).cpu().eval()
-                example = next(iter(trainer.datamodule.val_dataloader()))[0][:1].cpu()
-                for writer in writing:
+            warnings.simplefilter("ignore", TracerWarning)
+            if not writing or trainer.global_step > 0:
+                return
+            model = copy.deepcopy(pl_module.model).cpu().eval()
+            example = trainer.datamodule.splits.val.inputs[:1].cpu()
+            for writer in writing:
+                try:
                     writer.add_graph(model, example)
+                except Exception as error:  # whatever tracing makes of a forward that it does not understand
+                    log.warning("TensorBoard gets no graph of the model: %s", str(error).partition("\n")[0])

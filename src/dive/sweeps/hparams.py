@@ -39,7 +39,8 @@ def write(table: SweepTable) -> None:
         table: of the sweep.
     """
     keys = {key: as_values(table.jobs[key]) for key in table.varied}
-    metrics = list(filter(judged_by, table.jobs.columns))
+    # HParams shows the first ones, until others are chosen.
+    metrics = sorted(filter(judged_by, table.jobs.columns), key=lambda c: not c.endswith(f" {table.optimize}"))
     experiment = api_pb2.Experiment(
         hparam_infos=[hparam_info(key, values) for key, values in keys.items()],
         metric_infos=[
@@ -66,8 +67,8 @@ def judged_by(column: str) -> bool:
 
 
 def tag(column: str) -> str:
-    """What TensorBoard calls a column: ``best val/acc`` is ``best/val/acc``."""
-    return column.replace(" ", "/", 1)
+    """What TensorBoard calls a column among a run's curves."""
+    return f"outcome/{column}"
 
 
 def as_values(column: pd.Series) -> list[Value]:

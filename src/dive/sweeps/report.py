@@ -1,4 +1,4 @@
-"""The report of a sweep: on the terminal, as ``report.csv``, ``report.md``, ``report.html``, and in TensorBoard."""
+"""The report of a sweep: on the terminal, in three files, and in TensorBoard."""
 
 from collections.abc import Collection
 from dataclasses import replace
