@@ -121,7 +121,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server
 
 
 def lean(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Overrides without pictures for TensorBoard, which take most of the time of a short run; unless they say so."""
+    """Overrides without pictures for TensorBoard, unless they say so: drawing takes longer than a short run."""
     chosen = any(word.startswith(("callbacks=", "resume=")) for word in overrides)
     return overrides if chosen else ("callbacks=lean", *overrides)
 

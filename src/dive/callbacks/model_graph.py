@@ -3,6 +3,7 @@
 import copy
 import logging
 import warnings
+from contextlib import redirect_stdout
 
 import pytorch_lightning as pl
 import torch
@@ -29,6 +30,7 @@ class ModelGraph(pl.Callback):
             example = trainer.datamodule.splits.val.inputs[:1].cpu()
             for writer in writing:
                 try:
-                    writer.add_graph(model, example)
+                    with redirect_stdout(None):  # it prints what it raises
+                        writer.add_graph(model, example)
                 except Exception as error:  # whatever tracing makes of a forward that it does not understand
                     log.warning("TensorBoard gets no graph of the model: %s", str(error).partition("\n")[0])
