@@ -3,11 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DOCS_READY := .venv/.docs
+EXTRAS_READY := .venv/.extras
+LOOK_AT = $(if $(SWEEP),--logdir multirun/$(SWEEP),--logdir_spec runs:outputs,sweeps:multirun)
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --upgrade --quiet
 
-.PHONY: help train test test-sweeps test-faults test-slurm lint docs bench tensorboard lock
+.PHONY: help train test test-sweeps test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +29,12 @@ test-faults: $(READY) ## inject faults: full disks, kills, damaged files, hostil
 test-slurm: $(READY) ## test sweeps on a SLURM of this machine's own (as root, with Debian's slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)
 
+test-extras: $(READY) $(EXTRAS_READY) ## test what wants optional packages: loggers of others, exports
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extras $(ARGS)
+
+test-browser: $(READY) $(EXTRAS_READY) ## look at TensorBoard and at a sweep's report in a headless Chromium (Debian's chromium)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser $(ARGS)
+
 lint: $(READY) ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -38,8 +46,8 @@ docs: $(READY) $(DOCS_READY) ## build the site of docs/ into site/, notebooks ex
 bench: $(READY) ## time dive against what people use instead (docs/benchmarks.md; some twenty minutes)
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-tensorboard: $(READY) ## look at all runs and sweeps, on this machine only
-	@$(BIN)/tensorboard --logdir_spec runs:outputs,sweeps:multirun --host 127.0.0.1 $(ARGS)
+tensorboard: $(READY) ## look at all runs and sweeps, or with SWEEP=NAME at one sweep, on this machine only
+	@$(BIN)/tensorboard $(LOOK_AT) --host 127.0.0.1 $(ARGS)
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	@$(PIN) pyproject.toml --extra dev --extra sweeps --output-file requirements.tmp
@@ -47,7 +55,11 @@ lock: $(READY) ## pin the newest versions that pyproject.toml allows
 	@mv requirements.new requirements.lock
 	@$(PIN) --group docs --constraints requirements.lock --output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements-docs.lock; cat requirements.tmp; } > requirements.new
-	@rm requirements.tmp && mv requirements.new requirements-docs.lock
+	@mv requirements.new requirements-docs.lock
+	@$(PIN) pyproject.toml --extra export --extra loggers --group browser --constraints requirements.lock \
+		--output-file requirements.tmp
+	@{ sed '/^[^#]/,$$d' requirements-extras.lock; cat requirements.tmp; } > requirements.new
+	@rm requirements.tmp && mv requirements.new requirements-extras.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dive needs Python 3.11 or newer")'
@@ -59,4 +71,8 @@ $(READY): requirements.lock pyproject.toml
 
 $(DOCS_READY): $(READY) requirements-docs.lock
 	@$(INSTALL) --require-hashes -r requirements-docs.lock
+	@touch $@
+
+$(EXTRAS_READY): $(READY) requirements-extras.lock
+	@$(INSTALL) --require-hashes -r requirements-extras.lock
 	@touch $@

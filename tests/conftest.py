@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Some tests take minutes: `make test-sweeps`, `test-faults` and `test-slurm` name their folders."""
+    """Some tests take minutes, or optional packages: `make test-sweeps` and others name their folders."""
     folder = collection_path.name
-    if collection_path.parent != ROOT / "tests" or folder not in ("slow", "faults", "slurm"):
+    if collection_path.parent != ROOT / "tests" or folder not in ("browser", "extras", "faults", "slow", "slurm"):
         return None
     return None if any(folder in arg for arg in config.args) else True
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dive.data.batches import TensorSet
 from dive.losses import cross_entropy
-from dive.predictions import Predictions, outputs, predict
+from dive.predictions import Predictions, outputs, predict, probabilities
 from dive.tasks import Classification
 
 
@@ -43,11 +43,11 @@ def test_the_model_is_afterwards_in_the_mode_it_was_in(training: bool) -> None:
 
 def test_probabilities_are_the_softmax_of_logits_and_what_is_said_where_that_is_probabilities() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]])
-    assert classification().probabilities(logits).sum() == pytest.approx(1)
-    torch.testing.assert_close(classification().probabilities(logits), logits.exp() / logits.exp().sum())
+    assert probabilities(classification(), logits).sum() == pytest.approx(1)
+    torch.testing.assert_close(probabilities(classification(), logits), logits.exp() / logits.exp().sum())
     said = torch.tensor([[0.2, 0.3, 0.5]])
     for loss in (cross_entropy, partial(cross_entropy)):
-        assert classification(loss).probabilities(said) is said
+        assert probabilities(classification(loss), said) is said
 
 
 def test_predictions_hold_the_set_and_what_is_said_of_it() -> None:

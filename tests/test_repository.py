@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "dive").rglob("*.py"))
 LOCK = (ROOT / "requirements.lock").read_text()
 DOCS_LOCK = (ROOT / "requirements-docs.lock").read_text()
+EXTRAS_LOCK = (ROOT / "requirements-extras.lock").read_text()
 TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = TABLE["project"]
 
@@ -60,7 +61,7 @@ def blocks(lock: str) -> list[str]:
     return re.split(r"(?m)^(?=[a-z0-9])", lock)[1:]
 
 
-@pytest.mark.parametrize("lock", [LOCK, DOCS_LOCK], ids=["requirements.lock", "requirements-docs.lock"])
+@pytest.mark.parametrize("lock", [LOCK, DOCS_LOCK, EXTRAS_LOCK], ids=["all", "docs", "extras"])
 def test_a_lock_has_hashes_for_everything_and_no_address(lock: str) -> None:
     pins = re.findall(r"(?m)^(\S+)==\S+", lock)
     assert len(pins) == len(blocks(lock)) > 50
@@ -75,6 +76,12 @@ def test_a_lock_has_hashes_for_everything_and_no_address(lock: str) -> None:
     [
         *((word, LOCK) for word in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]),
         *((word, DOCS_LOCK) for word in TABLE["dependency-groups"]["docs"]),
+        *((word, EXTRAS_LOCK) for word in TABLE["dependency-groups"]["browser"]),
+        *(
+            (word, EXTRAS_LOCK)
+            for extra in ("export", "loggers")
+            for word in PROJECT["optional-dependencies"][extra]
+        ),
     ],
     ids=lambda value: value if len(value) < 99 else "",
 )
@@ -83,11 +90,12 @@ def test_every_dependency_is_locked(requirement: str, lock: str) -> None:
     assert re.search(rf"(?m)^{name}==", lock)
 
 
-def test_the_site_is_built_with_the_versions_that_the_rest_runs_with() -> None:
-    rest, site = (dict(re.findall(r"(?m)^(\S+)==(\S+)", lock)) for lock in (LOCK, DOCS_LOCK))
-    shared = rest.keys() & site.keys()
+@pytest.mark.parametrize("other", [DOCS_LOCK, EXTRAS_LOCK], ids=["docs", "extras"])
+def test_what_is_installed_beside_has_the_versions_that_the_rest_runs_with(other: str) -> None:
+    rest, beside = (dict(re.findall(r"(?m)^(\S+)==(\S+)", lock)) for lock in (LOCK, other))
+    shared = rest.keys() & beside.keys()
     assert shared
-    assert {name: rest[name] for name in shared} == {name: site[name] for name in shared}
+    assert {name: rest[name] for name in shared} == {name: beside[name] for name in shared}
 
 
 def test_no_data_and_no_output_is_tracked_by_accident() -> None:

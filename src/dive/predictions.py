@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dive.data.batches import TensorSet
+from dive.losses import cross_entropy
 from dive.tasks import Classification, Task
 
 
@@ -28,6 +29,17 @@ def outputs(task: Task, inputs: Tensor, batch_size: int = 1024) -> Tensor:
         return torch.cat([task(batch.to(task.device)).cpu() for batch in inputs.split(batch_size)])
     finally:
         task.train(training)
+
+
+def probabilities(task: Classification, said: Tensor) -> Tensor:
+    """Of each class: what the model says, where our own cross-entropy is the loss; else its softmax.
+
+    Args:
+        task: whose model it is.
+        said: ``(num_examples, num_classes)``; so is what is returned.
+    """
+    says_probabilities = getattr(task.loss, "func", task.loss) is cross_entropy
+    return said if says_probabilities else said.softmax(1)
 
 
 @dataclass(frozen=True)
@@ -69,5 +81,5 @@ def predict(task: Classification, examples: TensorSet) -> Predictions:
         task: on any device.
         examples: likewise.
     """
-    said = task.probabilities(outputs(task, examples.inputs))
+    said = probabilities(task, outputs(task, examples.inputs))
     return Predictions(examples.inputs.cpu(), examples.targets.cpu(), said)

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from dive.epoch_metrics import log_epoch
-from dive.losses import cross_entropy, l2_penalty
+from dive.losses import l2_penalty
 from dive.metrics import EpochMeans
 from dive.optim import weights_and_biases
 
@@ -106,9 +106,8 @@ class Task(pl.LightningModule, ABC):
 
     def _log_means(self, stage: str) -> None:
         several = self.trainer.world_size > 1
-        means = self.means[stage].compute(
-            partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None
-        )
+        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None
+        means = self.means[stage].compute(reduce)
         log_epoch(self, {**{f"{stage}/{name}": value for name, value in means.items()}, **self.noted})
         self.noted.clear()
 
@@ -123,7 +122,7 @@ class Task(pl.LightningModule, ABC):
         self._log_means("train")
 
     def on_validation_model_zero_grad(self) -> None:
-        """Keep the gradients of the last step: callbacks look at them when the epoch has ended."""
+        """Keep the last step's gradients, for callbacks to look at when the epoch has ended."""
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's validation means."""
@@ -179,12 +178,3 @@ class Classification(Task):
     def measure(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Which examples are right."""
         return {"acc": outputs.argmax(1) == targets}
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        """Of each class: what the model says, where our own cross-entropy is the loss; else its softmax.
-
-        Args:
-            outputs: ``(batch, num_classes)``; so is what is returned.
-        """
-        says_probabilities = getattr(self.loss, "func", self.loss) is cross_entropy
-        return outputs if says_probabilities else outputs.softmax(1)

@@ -13,7 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from dive.loggers import History
-from dive.loggers.history import draw_curves, log, read_rows
+from dive.loggers.history import draw_curves
+from dive.metrics_table import log, read_rows
 from dive.signals import Interrupted, Signals
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")

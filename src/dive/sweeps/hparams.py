@@ -51,7 +51,7 @@ def write(table: SweepTable) -> None:
         directory = table.directory / str(job["job"])
         if directory.is_dir():
             values = {key: values[i] for key, values in keys.items()}
-            scalars = {tag(column): float(job[column]) for column in metrics}
+            scalars = {tag(column): math.nan if pd.isna(job[column]) else job[column] for column in metrics}
             put(directory / HPARAMS, events(experiment, values, str(job["status"]), scalars, ended_at(directory)))
 
 
