@@ -13,8 +13,9 @@ import pytest
 from matplotlib.image import imread
 
 from dive.loggers import History
-from dive.loggers.history import draw_curves, log, read_rows
+from dive.loggers.history import draw_curves, read_rows
 from dive.signals import Interrupted, Signals
+from dive.tables import log
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 

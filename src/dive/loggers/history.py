@@ -1,25 +1,17 @@
 """Every metric of a run as a table, and the learning curves as a picture."""
 
-import csv
-import io
-import logging
 import math
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.direction import direction
-from dive.files import put
-from dive.loggers.base import MetricsLogger
+from dive.loggers.base import MetricsLogger, shortest
 from dive.signals import uninterrupted
-
-log = logging.getLogger(__name__)
-
-Row = dict[str, float]
+from dive.tables import Row, read_table, write_table
 
 SAVE_S = 1.0  # seconds from one table to the next, while it grows
 
@@ -46,8 +38,7 @@ class History(MetricsLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step."""
-        # Lightning logs in float32: record the shortest decimal that stands for it, 0.1 and not 0.10000000149.
-        self.rows.setdefault(step or 0, {}).update({k: float(str(np.float32(v))) for k, v in metrics.items()})
+        self.rows.setdefault(step or 0, {}).update(shortest(metrics))
         if time.monotonic() - self._saved >= SAVE_S:
             self.save()
 
@@ -60,11 +51,8 @@ class History(MetricsLogger):
     def save(self) -> None:
         """Write the table, replacing the one before as a whole."""
         columns = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, ["step", *columns])
-        writer.writeheader()
-        writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
-        put(self.folder / "metrics.csv", table.getvalue())
+        rows = ({"step": step, **row} for step, row in sorted(self.rows.items()))
+        write_table(self.folder / "metrics.csv", ["step", *columns], rows)
         self._saved = time.monotonic()
 
     @rank_zero_only
@@ -89,14 +77,7 @@ class History(MetricsLogger):
 
 def read_rows(path: Path) -> dict[int, Row]:
     """A metrics table by step; empty where the file does not exist."""
-    if not path.exists():
-        return {}
-    with path.open(newline="") as file:
-        table = list(csv.DictReader(file))
-    whole = [row for row in table if None not in row.values()]
-    if len(whole) < len(table):
-        log.warning("%s is damaged: a line of it breaks off, and is left out", path)
-    return {int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in whole}
+    return {int(row.pop("step")): row for row in read_table(path)}
 
 
 def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
