@@ -68,6 +68,7 @@ def fit_and_test(settings: build.Config, run: Run) -> Trained:
     if data.has_test:
         best = result.best_checkpoint(trainer, settings["optimize"])
         trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
+    trainer.close()
 
     outcome = result.gather(trainer, settings)
     run.finish(outcome)

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ SETTINGS = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
+    "host": "",
     "save_code": False,
     "silent": True,
     "symlink": False,
@@ -57,17 +57,14 @@ class WandB(loggers.WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The run of wandb, begun when this is first asked for, ended with this logger, or at exit."""
+        """The run of wandb, begun when this is first asked for, ended by `close`, or at exit."""
         if self._experiment is None and rank_zero_only.rank == 0:
             self._id = noted_id(self.folder, "wandb") or secrets.token_hex(4)
             self._wandb_init |= {"id": self._id, "config": hyperparameters(self.folder)}
-            run = super().experiment
+            _ = super().experiment
             for link in (path for path in (self.folder / "wandb").rglob("*") if path.is_symlink()):
                 link.unlink()  # to a log of its own elsewhere: a run with links in it is not gone on with
             note_id(self.folder, "wandb", self._id)
-            weakref.finalize(
-                self, run.finish
-            ).atexit = False  # wandb ends what is left then, and is gone before us
         return super().experiment
 
     @rank_zero_only
@@ -78,5 +75,10 @@ class WandB(loggers.WandbLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """End a run that failed as such; after a fit that went well, the test is to come."""
-        if status == "failed" and self._experiment is not None:
-            self._experiment.finish(exit_code=1)
+        if status == "failed":
+            self.close(exit_code=1)
+
+    def close(self, exit_code: int = 0) -> None:
+        """End the run: nothing more is logged."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code)
