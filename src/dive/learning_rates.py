@@ -16,7 +16,8 @@ from dive.tasks import Task
 from dive.trainer import Trainer
 
 MEMORY = 0.98  # of Lightning's running mean of the loss
-FEWEST = 10  # points of a curve that says something
+PASSED_OVER = 10  # points at the beginning: means of a few losses are noise
+FEWEST = 10  # points after them that say something
 
 
 def find_lr(trainer: Trainer, task: Task, data: DataModule, **search: Any) -> float:
@@ -65,12 +66,14 @@ def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float:
     Raises:
         RunError: there are too few points, or the lowest is the first or the last of them.
     """
-    finite = [(loss, i) for i, loss in enumerate(losses) if math.isfinite(loss)]
+    finite = [(loss, i) for i, loss in enumerate(losses) if i >= PASSED_OVER and math.isfinite(loss)]
     if len(finite) < FEWEST:
-        raise RunError(f"find_lr=true: {len(finite)} steps say too little; a smaller tune.find_lr.min_lr may help")
+        raise RunError(f"find_lr=true: {len(losses)} steps say too little; a smaller tune.find_lr.min_lr may help")
     lowest = min(finite)[1]
-    if lowest == 0:
-        raise RunError(f"find_lr=true: the loss never falls from lr={rates[0]:.3g} on; lower tune.find_lr.min_lr")
+    if lowest == PASSED_OVER:
+        raise RunError(
+            f"find_lr=true: the loss never falls from lr={rates[lowest]:.3g} on; lower tune.find_lr.min_lr"
+        )
     if lowest == len(losses) - 1:
         raise RunError(f"find_lr=true: the loss still falls at lr={rates[-1]:.3g}; raise tune.find_lr.max_lr")
     return float(f"{rates[lowest] / 10:.3g}")

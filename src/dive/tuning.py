@@ -1,6 +1,7 @@
 """Look for a learning rate or a batch size, by Lightning's tuner, in place of training."""
 
 import math
+import re
 import shlex
 
 from pytorch_lightning.tuner import Tuner
@@ -89,6 +90,7 @@ def find_batch_size(
     # So many trials that none goes beyond what is wanted: at a bound of its own, Lightning suggests what it has
     # not tried. The whole set is tried by asking for more.
     trials = 1 + max(0, math.floor(doublings) if max_val < examples else math.ceil(doublings))
+    data.batch_size = init_val  # else Lightning tries the one that is configured first, and takes it for this
     found = Tuner(trainer).scale_batch_size(
         task,
         datamodule=data,
@@ -106,6 +108,6 @@ def command(typed: str, name: str, value: float | int) -> str:
     >>> command("python train.py model=mlp find_lr=true optimizer.lr=1", "find_lr", 0.05)
     'python train.py model=mlp optimizer.lr=0.05'
     """
-    dropped = (*SEARCHES, SEARCHES[name], "hydra.run.dir")
-    words = [word for word in shlex.split(typed) if word.lstrip("+").partition("=")[0] not in dropped]
+    dropped = re.compile(rf"\+*({'|'.join(SEARCHES)}|tune\..*|{re.escape(SEARCHES[name])}|hydra\.run\.dir)=")
+    words = [word for word in shlex.split(typed) if not dropped.match(word)]
     return shlex.join([*words, f"{SEARCHES[name]}={value}"])
