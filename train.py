@@ -15,7 +15,7 @@ def main(config: DictConfig) -> float | None:
 
     settings = build.resolve(config)
     with build.run(settings) as run:
-        trained = training.fit_and_test(settings, run)
+        trained = training.carry_out(settings, run)
     result.show(trained.result, run.directory)
     return trained.result["score"]
 

@@ -148,7 +148,7 @@ def test_the_trainer_writes_below_the_run_s_directory(tmp_path: Path) -> None:
 def test_the_trainer_has_the_configured_callbacks_and_loggers(tmp_path: Path) -> None:
     trainer = built_trainer(tmp_path, "callbacks=early_stopping", "callbacks.early_stopping.patience=7")
     assert kinds(trainer.callbacks, callbacks) == set(callbacks.__all__)
-    assert kinds(trainer.loggers, loggers) == set(loggers.__all__)
+    assert kinds(trainer.loggers, loggers) == {"Console", "History", "TensorBoard"}
     stopping = next(one for one in trainer.callbacks if isinstance(one, callbacks.EarlyStopping))
     assert (stopping.patience, stopping.monitor) == (7, "val/acc")
 
@@ -156,7 +156,7 @@ def test_the_trainer_has_the_configured_callbacks_and_loggers(tmp_path: Path) ->
 def test_null_switches_one_callback_or_logger_off(tmp_path: Path) -> None:
     trainer = built_trainer(tmp_path, "callbacks.nan_guard=null", "logger.tensorboard=null")
     assert kinds(trainer.callbacks, callbacks) == set(callbacks.__all__) - {"NanGuard", "EarlyStopping"}
-    assert kinds(trainer.loggers, loggers) == set(loggers.__all__) - {"TensorBoard"}
+    assert kinds(trainer.loggers, loggers) == {"Console", "History"}
 
 
 def test_a_callback_that_refuses_an_argument_is_named_with_its_group(tmp_path: Path) -> None:

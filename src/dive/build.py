@@ -22,6 +22,7 @@ from dive.run import Run
 from dive.sweeps.names import own
 from dive.tasks import Task
 from dive.trainer import Trainer
+from dive.tuning import asked
 
 Config = dict[str, Any]
 
@@ -34,6 +35,7 @@ def resolve(config: DictConfig) -> Config:
     """
     plain = cast(Config, OmegaConf.to_container(config, resolve=True))
     check(plain)
+    asked(plain)
     return plain
 
 

@@ -1,5 +1,6 @@
 """Whether a configuration can be run, told before anything is built: all that is wrong with it at once."""
 
+import importlib.util
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,8 @@ def check(config: Mapping[str, Any]) -> None:
     """Raise one ConfigError with a line for each mistake in a resolved configuration, if there are any.
 
     Checked are: every `_target_` against what is allowed, its arguments against its signature and annotations,
-    numbers against `LIMITS`, values that reach out of the run, and values still missing. Nothing is called.
+    numbers against `LIMITS`, values that reach out of the run, values still missing, and packages that a class
+    `requires`. Nothing is called.
     """
     added(PROJECT)  # a mistake there is no target's
     problems = list(_problems(config, ""))
@@ -78,6 +80,9 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
     except ConfigError as error:
         yield f"{key}._target_={node['_target_']}: {error}"
         return
+    needed = getattr(target, "requires", None)
+    if needed is not None and importlib.util.find_spec(needed) is None:
+        yield f"{key}._target_={node['_target_']}: {needed} is not installed: pip install -e '.[loggers]'"
     try:
         names, hints, takes_any = _arguments(target)
     except ValueError:

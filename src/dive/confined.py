@@ -1,5 +1,6 @@
 """Values with which a configuration would reach out of its run: refused, whoever takes them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ def reaching_out(key: str, value: Any) -> str | None:
         return "must be null: a run writes into its own directory"
     if name == "filename" and isinstance(value, str) and (Path(value).is_absolute() or ".." in Path(value).parts):
         return "must be a name within the run"
+    # "theirs/name" is a project of somebody else.
+    if name == "project" and key.startswith("logger.") and not re.fullmatch(r"[\w.-]+", str(value), re.ASCII):
+        return "must be a name of letters, digits and . _ -"
     # torch.compile takes the C++ compiler's name from here, and runs it.
     if key.endswith("compile.options") and value is not None:
         return "must be left out: it can name programs to be run"

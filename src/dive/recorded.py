@@ -10,7 +10,7 @@ import yaml
 Config = dict[str, Any]
 
 # How a run came about, not what it is: two runs that differ in these alone are the same.
-CIRCUMSTANCES = ("resume", "sweep")
+CIRCUMSTANCES = ("resume", "sweep", "tune", "find_lr", "find_batch_size")
 
 # The same, written in C, ten times as fast: a sweep may have a thousand jobs.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dive.callbacks import Throughput
 from dive.loggers.history import History
+from dive.tables import Row
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,12 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
 def show(result: Result, directory: Path) -> None:
     """Log the metrics, best epoch beside last, and where the run lies."""
     best, final = result["metrics"]["best"], result["metrics"]["final"]
+    if best or final:
+        _show_metrics(result, best, final)
+    log.info("run: %s", directory)
+
+
+def _show_metrics(result: Result, best: Row, final: Row) -> None:
     table = Table()
     table.add_column("metric")
     table.add_column(f"best {result['optimize']}", justify="right")
@@ -72,4 +79,3 @@ def show(result: Result, directory: Path) -> None:
         console.print(table)
     log.info("%s on %s: best epoch %s of %s", *(result[key] for key in ("model", "data", "best_epoch", "epochs")))
     log.info("%s", drawn.get().rstrip())
-    log.info("run: %s", directory)

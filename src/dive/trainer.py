@@ -66,3 +66,9 @@ class Trainer(pl.Trainer):
         if self.compile:
             model.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
         super().fit(model, *args, **kwargs)
+
+    def close(self) -> None:
+        """Let the loggers go that would wait for more."""
+        for logger in self.loggers:
+            if hasattr(logger, "close"):
+                logger.close()

@@ -1,5 +1,6 @@
 """What a run does, nouns then verbs: for the command line, and for notebooks."""
 
+import logging
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from pathlib import Path
 from pytorch_lightning import seed_everything
 from torch import nn
 
-from dive import build, checkpoints, compose, result
+from dive import build, checkpoints, compose, result, tuning
 from dive.data.module import DataModule
 from dive.errors import ConfigError
 from dive.log import quiet
 from dive.run import Run
 from dive.tasks import Task
 from dive.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ class Trained:
         return self.task.model
 
 
+def carry_out(settings: build.Config, run: Run) -> Trained:
+    """Do what is configured: train and test, or search instead.
+
+    Args:
+        settings: resolved and checked.
+        run: entered; where all is recorded.
+    """
+    name = tuning.asked(settings)
+    return fit_and_test(settings, run) if name is None else search(name, settings, run)
+
+
 def fit_and_test(settings: build.Config, run: Run) -> Trained:
     """Fit the configured model, test its best epoch, and record the result.
 
@@ -58,20 +72,43 @@ def fit_and_test(settings: build.Config, run: Run) -> Trained:
         settings: resolved and checked.
         run: entered; where all is recorded.
     """
-    quiet()
-    seed_everything(settings["seed"], verbose=False)
-    data = build.data(settings)
-    task = build.task(settings, data)
-    trainer = build.trainer(settings, run.directory)
+    data, task, trainer = _built(settings, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
     if data.has_test:
         best = result.best_checkpoint(trainer, settings["optimize"])
         trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
+    trainer.close()
 
     outcome = result.gather(trainer, settings)
     run.finish(outcome)
     return Trained(outcome, run.directory, task, data, trainer)
+
+
+def search(name: str, settings: build.Config, run: Run) -> Trained:
+    """Look for a learning rate or a batch size, tell the command that trains with it, and record it.
+
+    Args:
+        name: of the search, as `dive.tuning.asked` tells it.
+        settings: resolved and checked.
+        run: entered; where all is recorded.
+    """
+    data, task, trainer = _built(tuning.alone(settings), run)
+
+    found = tuning.find(name, settings, trainer, task, data)
+
+    outcome = result.gather(trainer, settings) | {name.replace("find", "suggested"): found}
+    run.finish(outcome)
+    log.info("to train with it: %s", tuning.command(run.command, name, found))
+    return Trained(outcome, run.directory, task, data, trainer)
+
+
+def _built(settings: build.Config, run: Run) -> tuple[DataModule, Task, Trainer]:
+    quiet()
+    seed_everything(settings["seed"], verbose=False)
+    data = build.data(settings)
+    task = build.task(settings, data)
+    return data, task, build.trainer(settings, run.directory)
 
 
 def train(overrides: Sequence[str] = ()) -> Trained:
@@ -94,7 +131,7 @@ def train(overrides: Sequence[str] = ()) -> Trained:
     command = shlex.join(["python", "train.py", *overrides])
     try:
         with Run(directory, settings, command=command, resume=settings["resume"] is not None) as run:
-            trained = fit_and_test(settings, run)
+            trained = carry_out(settings, run)
     except SystemExit as interrupted:  # would end a notebook's kernel
         raise KeyboardInterrupt from interrupted
     result.show(trained.result, run.directory)

@@ -14,8 +14,9 @@ from matplotlib.image import imread
 
 from dive.loggers import History
 from dive.loggers.history import draw_curves
-from dive.metrics_table import log, read_rows
+from dive.metrics_table import read_rows
 from dive.signals import Interrupted, Signals
+from dive.tables import log
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 

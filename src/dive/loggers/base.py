@@ -1,9 +1,18 @@
 """What our own loggers share."""
 
+import re
 from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pytorch_lightning.loggers.logger import Logger
+
+from dive.files import put
+from dive.recorded import essence, flat, recorded_config
+
+ID = re.compile(r"[0-9a-z]{8,32}")
 
 
 class MetricsLogger(Logger):
@@ -21,3 +30,37 @@ class MetricsLogger(Logger):
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Nothing."""
+
+
+def shortest(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics as the shortest decimals that stand for them: Lightning logs in float32.
+
+    >>> shortest({"lr": 0.10000000149011612})
+    {'lr': 0.1}
+    """
+    return {name: float(str(np.float32(value))) for name, value in metrics.items()}
+
+
+def hyperparameters(folder: Path) -> dict[str, Any]:
+    """What a run's ``config.yaml`` holds, nested keys joined by dots; empty where there is none."""
+    return dict(flat(essence(recorded_config(folder) or {})))
+
+
+def noted_id(folder: Path, tool: str) -> str | None:
+    """By what another tool knows a run, as `note_id` has written it; None where there is none."""
+    try:
+        noted = (folder / f"{tool}.id").read_text().strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return noted if ID.fullmatch(noted) else None
+
+
+def note_id(folder: Path, tool: str, name: str) -> None:
+    """Keep what another tool calls a run, so that it goes on under that name.
+
+    Args:
+        folder: of the run.
+        tool: whose name it is.
+        name: small letters and digits.
+    """
+    put(folder / f"{tool}.id", f"{name}\n")

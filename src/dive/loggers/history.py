@@ -5,13 +5,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive import metrics_table
-from dive.loggers.base import MetricsLogger
-from dive.metrics_table import Row, read_rows, write_rows
+from dive.loggers.base import MetricsLogger, shortest
+from dive.metrics_table import read_rows, write_rows
 from dive.signals import uninterrupted
+from dive.tables import Row
 
 SAVE_S = 1.0  # seconds from one table to the next, while it grows
 
@@ -38,8 +38,7 @@ class History(MetricsLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step."""
-        # Lightning logs in float32: record the shortest decimal that stands for it, 0.1 and not 0.10000000149.
-        self.rows.setdefault(step or 0, {}).update({k: float(str(np.float32(v))) for k, v in metrics.items()})
+        self.rows.setdefault(step or 0, {}).update(shortest(metrics))
         if time.monotonic() - self._saved >= SAVE_S:
             self.save()
 

@@ -36,6 +36,7 @@ def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
 
     from dive import build
     from dive.check import check as check_config
+    from dive.tuning import asked
 
     found: dict[str, list[str]] = {}
     for name, config in configs:
@@ -43,6 +44,8 @@ def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             check_config(config)
             if "task" not in config:
                 continue
+            if (search := asked(dict(config))) is not None:
+                raise ConfigError(f"{search}=true: a search is no job of a sweep; leave out -m")
             with torch.device("meta"):  # where weights have shapes and take up nothing
                 build.task(dict(config), build.data(dict(config)))
         except ConfigError as error:

@@ -9,10 +9,11 @@ import pandas as pd
 
 from dive.direction import direction
 from dive.errors import RunError
-from dive.metrics_table import Row, best, final, read_rows
+from dive.metrics_table import best, final, read_rows
 from dive.recorded import flat, recorded_config, recorded_result
 from dive.sweeps.jobs import by_key
 from dive.sweeps.record import RECORD, is_running, read_record
+from dive.tables import Row
 
 SEED = "seed"
 METRICS = ("best", "final")

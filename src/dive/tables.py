@@ -1,0 +1,40 @@
+"""Tables of numbers as CSV files."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from dive.files import put
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, float]
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, float]]) -> None:
+    """Write a table, replacing the one before as a whole.
+
+    Args:
+        path: of the file; its folder must exist.
+        columns: their names, in order.
+        rows: numbers by column; what a row does not have is left empty.
+    """
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    put(path, table.getvalue())
+
+
+def read_table(path: Path) -> list[Row]:
+    """The rows of a table, each with the numbers that it has; none where the file does not exist."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    whole = [row for row in rows if None not in row.values()]
+    if len(whole) < len(rows):
+        log.warning("%s is damaged: a line of it breaks off, and is left out", path)
+    return [{name: float(value) for name, value in row.items() if value} for row in whole]

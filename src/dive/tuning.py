@@ -1,0 +1,113 @@
+"""Look for a learning rate or a batch size, by Lightning's tuner, in place of training."""
+
+import math
+import re
+import shlex
+
+from pytorch_lightning.tuner import Tuner
+
+from dive.data.module import DataModule
+from dive.errors import ConfigError
+from dive.learning_rates import find_lr
+from dive.recorded import Config
+from dive.tasks import Task
+from dive.trainer import Trainer
+
+SEARCHES = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
+
+
+def asked(config: Config) -> str | None:
+    """The search of `SEARCHES` that is to take the place of training; None for none.
+
+    Raises:
+        ConfigError: it cannot be done as configured.
+    """
+    wanted = [name for name in SEARCHES if config.get(name)]
+    if not wanted:
+        return None
+    name = wanted[0]
+    if len(wanted) > 1:
+        raise ConfigError(f"{wanted[1]}=true: one search at a time; leave out {name}=true")
+    if config.get("resume") is not None:
+        raise ConfigError(f"{name}=true: a search begins anew; leave out resume={config['resume']}")
+    group, _, key = SEARCHES[name].partition(".")
+    if key not in config[group]:
+        raise ConfigError(f"{name}=true: there is no {SEARCHES[name]} to look for")
+    if (lr := config["tune"]["find_lr"])["min_lr"] >= lr["max_lr"]:
+        raise ConfigError(f"tune.find_lr.min_lr={lr['min_lr']}: must be below tune.find_lr.max_lr={lr['max_lr']}")
+    if (size := config["tune"]["find_batch_size"])["init_val"] > size["max_val"]:
+        raise ConfigError(
+            f"tune.find_batch_size.init_val={size['init_val']}: must be at most max_val={size['max_val']}"
+        )
+    return name
+
+
+def alone(config: Config) -> Config:
+    """A configuration without observers, loggers and an end: none of them is to see a search."""
+    forever = {"max_epochs": -1, "check_val_every_n_epoch": 10**9, "fast_dev_run": False}
+    return {**config, "callbacks": {}, "logger": {}, "trainer": {**config["trainer"], **forever}}
+
+
+def find(name: str, config: Config, trainer: Trainer, task: Task, data: DataModule) -> float | int:
+    """Search, and leave what was seen of it in the run's directory.
+
+    Args:
+        name: of the search, from `asked`.
+        config: the resolved configuration.
+        trainer: made for `alone`.
+        task: has its weights of before, afterwards.
+        data: to train on; it has the batch size that was tried last, afterwards.
+
+    Returns:
+        The value that is suggested for the key that `SEARCHES` names.
+
+    Raises:
+        ConfigError: there are several processes.
+        RunError: nothing was found.
+    """
+    if trainer.world_size > 1:
+        raise ConfigError(f"{name}=true: searches in one process; trainer.devices=1")
+    if name == "find_batch_size":
+        return find_batch_size(trainer, task, data, **config["tune"]["find_batch_size"])
+    return find_lr(trainer, task, data, **config["tune"]["find_lr"])
+
+
+def find_batch_size(
+    trainer: Trainer, task: Task, data: DataModule, init_val: int, max_val: int, steps_per_trial: int
+) -> int:
+    """The largest batch size, doubled from `init_val`, with which steps fit into memory.
+
+    Args:
+        trainer: for the search.
+        task: what to train.
+        data: what to train it on.
+        init_val: where to begin.
+        max_val: where to end.
+        steps_per_trial: steps that have to fit.
+    """
+    examples = len(data.splits.train)
+    doublings = math.log2(min(max_val, examples) / init_val)
+    # So many trials that none goes beyond what is wanted: at a bound of its own, Lightning suggests what it has
+    # not tried. The whole set is tried by asking for more.
+    trials = 1 + max(0, math.floor(doublings) if max_val < examples else math.ceil(doublings))
+    data.batch_size = init_val  # else Lightning tries the one that is configured first, and takes it for this
+    found = Tuner(trainer).scale_batch_size(
+        task,
+        datamodule=data,
+        init_val=init_val,
+        steps_per_trial=steps_per_trial,
+        max_trials=trials,
+        max_val=init_val * 2 ** (trials + 1),
+    )
+    return min(found, examples)
+
+
+def command(typed: str, name: str, value: float | int) -> str:
+    """What to type to train with what was found.
+
+    >>> command("python train.py model=mlp find_lr=true optimizer.lr=1", "find_lr", 0.05)
+    'python train.py model=mlp optimizer.lr=0.05'
+    """
+    dropped = re.compile(rf"\+*({'|'.join(SEARCHES)}|tune\..*|{re.escape(SEARCHES[name])}|hydra\.run\.dir)=")
+    words = [word for word in shlex.split(typed) if not dropped.match(word)]
+    return shlex.join([*words, f"{SEARCHES[name]}={value}"])
