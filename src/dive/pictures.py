@@ -51,12 +51,10 @@ def labelled_images(
     cell_height = height + below
     figure = Figure(figsize=(columns * INCH, rows * INCH * cell_height / cell_width))
     axes = figure.add_axes((0, 0, 1, 1))
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+    for place, (image, label) in enumerate(zip(images.permute(0, 2, 3, 1).numpy(), labels, strict=True)):
         row, column = divmod(place, columns)
         left, top = column * cell_width + 0.06 * width, row * cell_height
-        axes.imshow(
-            image.permute(1, 2, 0), cmap="gray", vmin=0, vmax=1, extent=(left, left + width, top + height, top)
-        )
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(left, left + width, top + height, top))
         colour = WRONG if wrong[place] else INK
         axes.text(
             left + width / 2, top + height + 0.04 * width, label, ha="center", va="top", color=colour, fontsize=7.5
@@ -81,7 +79,7 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     share = size / (beside + size)
     axes = figure.add_axes((0.98 - share, 0.98 - share, share, share))
     rates = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
     for (row, column), rate in np.ndenumerate(rates.numpy()):
         if count := int(counts[row, column]):
             axes.text(
@@ -118,7 +116,7 @@ def weight_images(weights: Tensor, names: Sequence[str] | None = None, most: int
     largest = float(weights.abs().max()) or 1.0
     figure = Figure(figsize=(7, 6 * tile.shape[0] / tile.shape[1]))
     axes = figure.add_axes((0, 0, 6 / 7, 1))
-    drawn = axes.imshow(tile, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    drawn = axes.imshow(tile.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
     figure.colorbar(drawn, cax=figure.add_axes((6.1 / 7, 0.05, 0.2 / 7, 0.9)))
     for place, name in enumerate(names or ()):
         row, column = divmod(place, columns)
