@@ -14,7 +14,9 @@ def main() -> None:
     parser.add_argument("--split", choices=["val", "test"], help="default: test, or val where there is no test")
     parser.add_argument("--data", metavar="NAME", help="another set than the run's own, such as garments")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: best, where it is kept")
-    parser.add_argument("--accelerator", metavar="NAME", help="another than that of the run: cpu, gpu, mps")
+    parser.add_argument(
+        "--accelerator", choices=["cpu", "gpu", "cuda", "mps"], help="another than that of the run"
+    )
     parser.add_argument("--predictions", type=Path, metavar="FILE.csv", help="write a row an example")
     parser.add_argument("--wrong", type=Path, metavar="FILE.png", help="draw images taken for something else")
     parser.add_argument(

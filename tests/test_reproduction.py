@@ -176,6 +176,7 @@ def test_where_data_were_not_recorded_that_is_said(
     said = capsys.readouterr().out
     assert "steps: 1 -> " in said
     assert "whether the data are the same was not recorded" in said
+    assert "data_crc32" not in said
 
 
 @pytest.mark.parametrize(

@@ -32,10 +32,15 @@ def circumstances(directory: Path) -> dict[str, Any]:
 
 
 def circumstances_apart(one: Path, other: Path) -> list[str]:
-    """How those of two runs differ, one line a name; what one of them has not recorded is ``(none)``."""
+    """How those of two runs differ, one line a name; what one of them has not recorded is not told.
+
+    Args:
+        one: directory of a run.
+        other: likewise.
+    """
     before, after = circumstances(one), circumstances(other)
     return [
-        f"{name}: {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
+        f"{name}: {then} -> {after[name]}"
+        for name, then in before.items()
+        if name in after and then != after[name]
     ]

@@ -40,7 +40,9 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 def test_it_prints_what_it_finds_beside_what_was_recorded(train: Train, evaluate: Evaluate) -> None:
     run = train(*shortened("mlp"))
+    before = {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")}
     said = evaluate(run.directory)
+    assert {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")} == before  # it only reads
     assert f"{run.directory}: best.ckpt, test split of garments, 64 examples" in said
     for name in ("test/acc", "test/loss"):
         (line,) = [line for line in said.splitlines() if name in line]
