@@ -70,6 +70,8 @@ def test_the_threads_are_those_of_the_run(threads: int, train: Train, monkeypatc
 def test_so_do_those_of_other_settings(words: tuple[str, ...], train: Train) -> None:
     run = train(*shortened("mlp"), *words).directory
     again = evaluation(run)
+    compiled = again.task.model._compiled_call_impl is not None
+    assert compiled is ("trainer.compile={backend: eager}" in words)
     assert again.checkpoint == ("last" if "callbacks.best=null" in words else "best")
     for split in ("val", "test"):
         if recorded := again.recorded(split):

@@ -234,15 +234,18 @@ def test_checkpoints_that_only_one_has_are_told(
     assert "best.ckpt: kept by one of them only" in capsys.readouterr().out
 
 
-def test_two_processes_run_again_as_two(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = train(*LINEAR).directory
+def test_several_processes_run_again_as_several(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(*LINEAR, "data.num_train=64", "trainer.max_epochs=1").directory
     config = yaml.safe_load((run / "config.yaml").read_text())
     change_config(run, trainer=config["trainer"] | {"devices": 2, "strategy": "ddp"})
     monkeypatch.chdir(tmp_path)
-    assert reproduce(run, tmp_path / "it's 2") is OTHER  # one process has begun it
-    again = yaml.safe_load((tmp_path / "it's 2" / "config.yaml").read_text())
-    assert again["trainer"]["devices"] == 2
-    assert reproduce(tmp_path / "it's 2", tmp_path / "again") is SAME
+    reproduce(run, tmp_path / "it's two")
+    assert yaml.safe_load((tmp_path / "it's two" / "config.yaml").read_text())["trainer"]["devices"] == 2
+    assert "MEMBER: 1/2" in (tmp_path / "it's two" / "train.log").read_text()
+    one, two = (checkpoints.load(path / "checkpoints" / "last.ckpt") for path in (run, tmp_path / "it's two"))
+    torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=1e-5)
 
 
 @pytest.fixture
