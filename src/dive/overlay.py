@@ -38,7 +38,8 @@ def overlay(runs: Mapping[str, Path]) -> Figure | None:
     if not kinds:
         return None
     colours = dict(zip(names, _colours(len(names)), strict=True))
-    figure = Figure(figsize=(4.5 * len(kinds) + 2.5, 4), layout="constrained")
+    columns = -(-(len(names) + len(STYLES)) // LEGEND_ROWS)
+    figure = Figure(figsize=(4.5 * len(kinds) + 2.5 * columns, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for (name, drawn, split), points in curves.items():
             if drawn == kind:
@@ -48,7 +49,6 @@ def overlay(runs: Mapping[str, Path]) -> Figure | None:
         )
     handles = [Line2D([], [], color="#555555", linestyle=style, label=split) for split, style in STYLES.items()]
     handles += [Line2D([], [], color=colours[name], marker=".", label=plain(name)) for name in names]
-    columns = -(-len(handles) // LEGEND_ROWS)
     figure.legend(handles=handles, loc="outside right upper", fontsize="x-small", ncols=columns)
     return figure
 
