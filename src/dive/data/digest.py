@@ -10,7 +10,7 @@ from dive.data.module import Splits
 def digests(splits: Splits) -> dict[str, str]:
     """The CRC-32 of each split, inputs and then targets, in hexadecimal.
 
-    It tells sets apart that differ by mistake, and takes 0.06 s for Fashion-MNIST, where SHA-256 takes 0.14 s.
+    It tells sets apart that differ by mistake, and takes 0.1 s for Fashion-MNIST, half of what SHA-256 takes.
 
     Args:
         splits: on any device.
