@@ -29,8 +29,8 @@ def test_images_are_labelled_and_wrong_ones_are_red() -> None:
     probabilities = torch.tensor([[0.9, 0.05, 0.05], [0.2, 0.75, 0.05], [0.0, 0.0, 1.0]])
     said = Predictions(torch.rand(3, 1, 4, 5), torch.tensor([0, 0, 2]), probabilities)
     figure = predicted_images(said, torch.tensor([1, 0]), NAMES)
-    assert list(words(figure)) == ["bag 75%\nnot coat", "coat 90%"]
-    assert words(figure)["bag 75%\nnot coat"] == WRONG
+    assert list(words(figure)) == ["bag 75%\nis coat", "coat 90%"]
+    assert words(figure)["bag 75%\nis coat"] == WRONG
     assert words(figure)["coat 90%"] != WRONG
     drawn = [image.get_array() for image in figure.axes[0].images]
     assert np.array_equal(np.asarray(drawn[0]).squeeze(), said.inputs[1, 0])

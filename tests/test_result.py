@@ -8,11 +8,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from dive import result
 from dive.callbacks import Throughput
+from dive.data.batches import TensorSet
+from dive.data.module import Splits
 from dive.loggers import Console, History
 
 ROWS = {
@@ -21,6 +24,7 @@ ROWS = {
     14: {"epoch": 2.0, "val/acc": 0.625, "val/loss": 0.25},
     15: {"epoch": 3.0, "test/acc": 0.7},
 }
+EXAMPLES = TensorSet(torch.zeros(2, 1), torch.zeros(2, 1))
 # The directory of the history is never written to.
 NOWHERE = Path("nowhere")
 
@@ -38,7 +42,7 @@ def trainer(
         callbacks=[] if throughput is None else [throughput],
         checkpoint_callbacks=[SimpleNamespace(monitor=kept[0], best_model_path=kept[1])],
         lightning_module=SimpleNamespace(model=nn.Linear(1, 1)),
-        datamodule=SimpleNamespace(name="garments"),
+        datamodule=SimpleNamespace(name="garments", splits=Splits(EXAMPLES, EXAMPLES)),
         current_epoch=3,
         global_step=15,
     )

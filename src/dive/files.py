@@ -2,7 +2,12 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
+
+from dive.errors import RunError
+
+PICTURES = (".png", ".pdf", ".svg")  # endings of those that are drawn
 
 
 def put(path: Path, content: str | bytes | memoryview, durable: bool = False) -> None:
@@ -32,6 +37,24 @@ def put(path: Path, content: str | bytes | memoryview, durable: bool = False) ->
         raise
     if durable:
         _flush_folder(path.parent)
+
+
+def demand_place(path: Path, endings: Sequence[str] = ()) -> None:
+    """Refuse, before the work is done, a path at which its outcome could not be written.
+
+    Args:
+        path: of a file to be.
+        endings: one of which its name must have; empty allows any.
+
+    Raises:
+        RunError: its folder does not exist, or its name ends otherwise.
+    """
+    if not path.absolute().parent.is_dir():
+        raise RunError(f"{path}: its folder does not exist")
+    if path.is_dir():
+        raise RunError(f"{path}: is a folder")
+    if endings and path.suffix not in endings:
+        raise RunError(f"{path}: must end in {', '.join(endings)}")
 
 
 def _flush_folder(folder: Path) -> None:

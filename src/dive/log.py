@@ -32,6 +32,12 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advert)
 
 
+def say_little() -> None:
+    """Where no run logs, have Lightning tell warnings alone: not which devices there are."""
+    for name, (_, on_terminal) in SOURCES.items():
+        logging.getLogger(name).setLevel(on_terminal)
+
+
 def _no_advert(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 

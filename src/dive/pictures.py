@@ -27,7 +27,7 @@ def predicted_images(said: Predictions, which: Tensor, names: Sequence[str]) -> 
     true = said.targets[which]
     labels = [f"{names[p]} {sure:.0%}" for p, sure in zip(predicted, confidence, strict=True)]
     wrong = (predicted != true).tolist()
-    labels = [f"{label}\nnot {names[t]}" if w else label for label, t, w in zip(labels, true, wrong, strict=True)]
+    labels = [f"{label}\nis {names[t]}" if w else label for label, t, w in zip(labels, true, wrong, strict=True)]
     return labelled_images(said.inputs[which], labels, wrong, lines=2)
 
 
@@ -51,16 +51,10 @@ def labelled_images(
     cell_height = height + below
     figure = Figure(figsize=(columns * INCH, rows * INCH * cell_height / cell_width))
     axes = figure.add_axes((0, 0, 1, 1))
-    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+    for place, (image, label) in enumerate(zip(images.permute(0, 2, 3, 1).numpy(), labels, strict=True)):
         row, column = divmod(place, columns)
         left, top = column * cell_width + 0.06 * width, row * cell_height
-        axes.imshow(
-            image.permute(1, 2, 0).numpy(),
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            extent=(left, left + width, top + height, top),
-        )
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=(left, left + width, top + height, top))
         colour = WRONG if wrong[place] else INK
         axes.text(
             left + width / 2, top + height + 0.04 * width, label, ha="center", va="top", color=colour, fontsize=7.5

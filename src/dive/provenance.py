@@ -1,6 +1,5 @@
 """Where a run came from: command, code, versions, machine."""
 
-import json
 import os
 import platform
 import shlex
@@ -9,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from dive.recorded import recorded_environment
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "tensorboard")
 
@@ -61,10 +62,10 @@ def in_words(code: str) -> str:
 
 def recorded_code(directory: Path) -> str:
     """The same of a run, by its ``environment.json`` and ``code.diff``; empty where it recorded none."""
+    revision = recorded_environment(directory).get("git_revision")
     try:
-        revision = json.loads((directory / "environment.json").read_text())["git_revision"]
         return f"{revision}\n{(directory / 'code.diff').read_text()}" if revision else ""
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+    except FileNotFoundError:
         return ""
 
 

@@ -44,6 +44,15 @@ def recorded_result(directory: Path) -> dict[str, Any]:
     return result if isinstance(result, dict) else {"status": "missing"}
 
 
+def recorded_environment(directory: Path) -> dict[str, Any]:
+    """What a run's ``environment.json`` holds; empty where there is none that can be read."""
+    try:
+        environment = json.loads((directory / "environment.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return environment if isinstance(environment, dict) else {}
+
+
 def differences(old: Config, new: Config) -> list[str]:
     """What differs between two configurations, one line a key.
 

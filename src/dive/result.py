@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dive.callbacks import Throughput
+from dive.data.digest import digests
 from dive.loggers.history import History
 from dive.tables import Row
 
@@ -44,6 +45,7 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     return {
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
+        "data_crc32": digests(trainer.datamodule.splits),
         "seed": config["seed"],
         "optimize": config["optimize"],
         "score": best.get(config["optimize"]),

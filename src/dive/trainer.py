@@ -18,6 +18,11 @@ DEVICES = {
 }
 
 
+def is_here(accelerator: str) -> bool:
+    """Whether this machine has what `trainer.accelerator` asks for."""
+    return accelerator not in DEVICES or any(kind.is_available() for kind in DEVICES[accelerator])
+
+
 class Trainer(pl.Trainer):
     """A Trainer that compiles the model where asked, and leaves batches, steps and checkpoints to this package.
 
@@ -40,7 +45,7 @@ class Trainer(pl.Trainer):
         **settings: Any,
     ) -> None:
         accelerator = str(settings.get("accelerator", "auto"))
-        if accelerator in DEVICES and not any(kind.is_available() for kind in DEVICES[accelerator]):
+        if not is_here(accelerator):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         # BatchOrder divides batches among processes itself.
         super().__init__(**settings, plugins=[CheckpointFiles()], use_distributed_sampler=False)
@@ -63,9 +68,13 @@ class Trainer(pl.Trainer):
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Compile where asked, then fit."""
         drop_empty_hooks(model, self.callbacks)
-        if self.compile:
-            model.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+        self.compile_where_asked(model)
         super().fit(model, *args, **kwargs)
+
+    def compile_where_asked(self, module: pl.LightningModule) -> None:
+        """Have a task's model run through `torch.compile`, if that is set."""
+        if self.compile:
+            module.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
 
     def close(self) -> None:
         """Let the loggers go that would wait for more."""

@@ -88,16 +88,21 @@ class SweepTable:
 
 
 def as_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as it is to be read: numbers to four digits, nothing for what is not there."""
+    """Every cell as it is to be read, see `cell_text`."""
+    return frame.map(cell_text)
 
-    def text(cell: Any) -> str:
-        if pd.isna(cell):
-            return ""
-        if isinstance(cell, float):
-            return f"{cell:.4g}" if abs(cell) < 10_000 else f"{cell:.0f}"
-        return str(cell)
 
-    return frame.map(text)
+def cell_text(cell: Any) -> str:
+    """A cell as it is to be read: numbers to four digits, nothing for what is not there.
+
+    >>> cell_text(0.123456), cell_text(26841.03), cell_text("finished"), cell_text(float("nan"))
+    ('0.1235', '26841', 'finished', '')
+    """
+    if pd.isna(cell):
+        return ""
+    if isinstance(cell, float):
+        return f"{cell:.4g}" if abs(cell) < 10_000 else f"{cell:.0f}"
+    return str(cell)
 
 
 def value_text(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Finished runs, looked at again by their directories: scored, run again, compared, exported."""

@@ -1,0 +1,173 @@
+"""Runs side by side: what differs in their configuration, how they came about, and what came out."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from dive.errors import RunError
+from dive.files import PICTURES, demand_place
+from dive.inspection.circumstances import circumstances
+from dive.inspection.overlay import overlay
+from dive.inspection.sameness import is_clock
+from dive.recorded import essence, flat, recorded_config, recorded_result
+from dive.sweeps.record import RECORD, read_record
+from dive.sweeps.table import cell_text
+
+NONE = "(none)"
+WIDEST = 18  # characters of a column on the terminal: longer texts are folded
+PLAIN = ("status", "error", "best_epoch", "epochs", "steps", "seconds", "samples_per_second")
+
+Row = list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows by key, a text a run.
+
+    Args:
+        names: of the runs, short.
+        configuration: keys of which not all runs have the same value.
+        circumstances: likewise, of code, versions, machine, threads and data.
+        results: status, counts, and best and final metrics, whether they differ or not.
+    """
+
+    names: list[str]
+    configuration: dict[str, Row]
+    circumstances: dict[str, Row]
+    results: dict[str, Row]
+
+    def tables(self, width: int) -> Iterator[Table]:
+        """All of it for a terminal, as many runs beside each other as fit.
+
+        Args:
+            width: of the terminal, in characters.
+        """
+        sections = {
+            "configuration": self.configuration,
+            "code and machine": self.circumstances,
+            "result": self.results,
+        }
+        keys = max((len(key) for section in sections.values() for key in section), default=0)
+        texts = [*self.names, *(text for section in sections.values() for row in section.values() for text in row)]
+        column = min(WIDEST, max(map(len, texts))) + 3
+        fit = max(1, (width - keys - 4) // column)
+        for start in range(0, len(self.names), fit):
+            part = slice(start, start + fit)
+            table = Table("", *self.names[part])
+            for place, shown in enumerate(table.columns):
+                shown.overflow, shown.max_width = "fold", WIDEST if place else None
+            for title, section in sections.items():
+                table.add_section()
+                for key, row in section.items():
+                    table.add_row(key, *row[part])
+                if not section:
+                    table.add_row(f"{title}: the same")
+            yield table
+
+
+def runs(directories: Sequence[Path]) -> dict[str, Path]:
+    """Runs by short names; a sweep's directory stands for its jobs.
+
+    Args:
+        directories: of runs and sweeps; one that is named twice counts once.
+
+    Raises:
+        RunError: one of them is neither, or there are fewer than two runs.
+    """
+    found: dict[Path, None] = {}
+    for directory in directories:
+        if (directory / RECORD).is_file():
+            found |= dict.fromkeys(directory / name for name in read_record(directory)["jobs"])
+        elif (directory / "config.yaml").is_file():
+            found[directory] = None
+        else:
+            raise RunError(f"{directory}: there is no run, and no sweep: it has no config.yaml and no {RECORD}")
+    if len(found) < 2:
+        raise RunError(f"two runs at least are compared, got {len(found)}")
+    return dict(zip(short_names(list(found)), found, strict=True))
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The last parts of paths, as many as tell them from each other.
+
+    >>> short_names([Path("a/lr/seed=0"), Path("b/lr/seed=0"), Path("b/lr/seed=1")])
+    ['a/lr/seed=0', 'b/lr/seed=0', 'b/lr/seed=1']
+    """
+    for parts in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def compare(chosen: Mapping[str, Path]) -> Comparison:
+    """Put runs side by side.
+
+    Args:
+        chosen: directories by name; what a run has not recorded is ``(none)``.
+    """
+    directories = list(chosen.values())
+    configs = [dict(flat(essence(recorded_config(run) or {}))) for run in directories]
+    outcomes = [_outcome(recorded_result(run)) for run in directories]
+    return Comparison(
+        names=list(chosen),
+        configuration=_differing(_rows(configs)),
+        circumstances=_differing(_rows([circumstances(run) for run in directories])),
+        results=dict(sorted(_rows(outcomes).items(), key=_place)),
+    )
+
+
+def _place(row: tuple[str, Row]) -> tuple[int, str]:
+    return (PLAIN.index(row[0]), "") if row[0] in PLAIN else (len(PLAIN), row[0])
+
+
+def _outcome(result: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = {
+        f"{which} {name}": value
+        for which, row in result.get("metrics", {}).items()
+        for name, value in row.items()
+        if not is_clock(name)
+    }
+    told = {name: result[name] for name in PLAIN if result.get(name) is not None} | metrics
+    return {name: cell_text(value) for name, value in told.items()}
+
+
+def _rows(records: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
+    keys = dict.fromkeys(key for record in records for key in record)
+    return {key: [_text(record[key]) if key in record else NONE for record in records] for key in keys}
+
+
+def _differing(rows: Mapping[str, Row]) -> dict[str, Row]:
+    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def compare_and_draw(directories: Sequence[Path], picture: Path) -> None:
+    """Print runs side by side, in tables that fit the terminal, and draw their curves.
+
+    Args:
+        directories: of runs and sweeps.
+        picture: the file to draw into.
+
+    Raises:
+        RunError: there are fewer than two runs, or the picture cannot be written there.
+    """
+    demand_place(picture, PICTURES)
+    chosen = runs(directories)
+    comparison = compare(chosen)
+    console = Console(highlight=False, markup=False)
+    for table in comparison.tables(console.width):
+        console.print(table)
+    if figure := overlay(chosen):
+        figure.savefig(picture, dpi=120)
+        console.print(f"curves: {picture}", soft_wrap=True)
+    else:
+        console.print("no curves: none of these runs has come to the end of an epoch")

@@ -1,0 +1,165 @@
+"""A run, scored again by its directory alone: model and data as recorded, the weights of a checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dive import build, checkpoints, compose
+from dive.data.batches import TensorSet
+from dive.data.module import DataModule
+from dive.errors import DataError, RunError
+from dive.inspection.rebuilding import as_many_threads, checked_config, kept_checkpoint, recorded_accelerator
+from dive.log import quiet
+from dive.metrics_table import read_rows
+from dive.recorded import recorded_result
+from dive.tasks import Task
+from dive.trainer import Trainer, is_here
+
+Metrics = dict[str, float]
+
+SOURCES = ("root", "path")  # the keys of `data` that name what is read
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A run's model, ready to be scored.
+
+    Args:
+        directory: of the run.
+        task: with the weights of the checkpoint.
+        data: to score it on; loaded.
+        trainer: that scores it, on one device.
+        checkpoint: ``"best"`` or ``"last"``.
+        step: how many the optimizer had taken when it was saved.
+        own_data: whether these are the run's own.
+        elsewhere: on which other devices the run was, in words; empty where it was on these, so that the metrics
+            are to come out again to the bit.
+    """
+
+    directory: Path
+    task: Task
+    data: DataModule
+    trainer: Trainer
+    checkpoint: str
+    step: int
+    own_data: bool
+    elsewhere: str
+
+    def metrics(self, split: str) -> Metrics:
+        """Score a split, as the run itself does: ``test/loss``, ``test/acc``, ...
+
+        Raises:
+            DataError: there is no such split.
+            RunError: the recorded configuration leaves all of it out.
+        """
+        score = self.trainer.test if split == "test" else self.trainer.validate
+        with as_many_threads(self.directory):
+            found = score(self.task, self.data, verbose=False)
+        if not found:
+            raise RunError(f"trainer.limit_{split}_batches: the run has nothing measured of this split")
+        return {name: float(value) for name, value in found[0].items()}
+
+    def recorded(self, split: str) -> Metrics:
+        """What the run's own files say of these weights on a split; empty where they were not measured on it."""
+        if not self.own_data:
+            return {}
+        row = read_rows(self.directory / "metrics.csv").get(self.step - 1, {})
+        if split == "test":
+            which = "best" if self.checkpoint == "best" else "final"
+            row = recorded_result(self.directory).get("metrics", {}).get(which, {})
+        return {name: value for name, value in row.items() if name.startswith(f"{split}/")}
+
+    def examples(self, split: str) -> TensorSet:
+        """Those of a split, in the precision that the model takes.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        found = self.data.splits.test if split == "test" else self.data.splits.val
+        if found is None:
+            raise DataError(f"{self.data.name} has no test split; choose --split val")
+        precision = self.trainer.precision_plugin
+        return TensorSet(precision.convert_input(found.inputs), precision.convert_input(found.targets))
+
+    @contextmanager
+    def predicting(self) -> Iterator[Task]:
+        """The task on the trainer's device, in its precision, with the run's number of threads."""
+        precision = self.trainer.precision_plugin
+        task = precision.convert_module(self.task).to(self.trainer.strategy.root_device)
+        with as_many_threads(self.directory), precision.forward_context():
+            yield task
+
+
+def evaluation(
+    directory: Path, data: str | None = None, checkpoint: str | None = None, accelerator: str | None = None
+) -> Evaluation:
+    """Rebuild a run from its record.
+
+    Args:
+        directory: of the run.
+        data: the name of another set, in place of the run's own.
+        checkpoint: ``"best"`` or ``"last"``; None is the best, or the last where no best one is kept.
+        accelerator: as ``trainer.accelerator``; None is the one that the run was on.
+
+    Raises:
+        RunError: the directory holds no run or no such checkpoint, the data do not fit the model, or this machine
+            has no such accelerator.
+        ConfigError: the configuration is not one that may be built.
+        DataError: the data are not where they were.
+    """
+    settings = checked_config(directory)
+    quiet()
+    path = kept_checkpoint(directory, checkpoint)
+    saved = checkpoints.load(path)
+    before = recorded_accelerator(directory, settings)
+    chosen = accelerator or before
+    if not is_here(chosen):
+        raise RunError(f"trainer.accelerator={chosen}: this machine has none; choose another: --accelerator cpu")
+    set_of_run = build.data(settings)
+    made = set_of_run if data is None else build.data(settings | {"data": _other_data(data, settings)})
+    _load(made, settings["data"] if data is None else {})
+    if (made.num_inputs, made.num_outputs) != (set_of_run.num_inputs, set_of_run.num_outputs):
+        raise RunError(
+            f"data={data}: has {made.num_inputs} inputs and {made.num_outputs} outputs, "
+            f"the model {set_of_run.num_inputs} and {set_of_run.num_outputs}"
+        )
+    task = build.task(settings, made)
+    try:
+        task.load_state_dict(saved["state_dict"])
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise RunError(f"{path} does not fit the model of {directory / 'config.yaml'}: {told}") from error
+    one = {"accelerator": chosen, "devices": 1, "num_nodes": 1, "strategy": "auto", "profiler": None}
+    trainer = build.trainer(
+        settings | {"callbacks": {}, "logger": {}, "trainer": settings["trainer"] | one}, directory
+    )
+    trainer.compile_where_asked(task)
+    steps = int(saved.get("global_step", 0))
+    return Evaluation(
+        directory, task, made, trainer, path.stem, steps, data is None, _elsewhere(settings, before, chosen)
+    )
+
+
+def _elsewhere(settings: build.Config, before: str, chosen: str) -> str:
+    devices = settings["trainer"].get("devices", 1)
+    if before == chosen and str(devices) in ("1", "auto", "[0]"):
+        return ""
+    return f"on {before}, devices={devices}"
+
+
+def _load(data: DataModule, recorded: build.Config) -> None:
+    try:
+        data.prepare_data()
+        assert data.splits
+    except DataError as error:
+        places = [f"data.{key}={recorded[key]}" for key in SOURCES if key in recorded]
+        raise DataError(f"{', '.join(places)}: {error}" if places else str(error)) from error
+
+
+def _other_data(name: str, settings: build.Config) -> dict[str, Any]:
+    other: dict[str, Any] = compose.job([f"data={name}", f"seed={settings['seed']}"])[0]["data"]
+    if "resize" in other and "resize" in settings["data"]:  # the model was made for images of this size
+        other["resize"] = settings["data"]["resize"]
+    return other

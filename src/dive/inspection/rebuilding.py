@@ -1,0 +1,114 @@
+"""A run's own record, taken for what it is: a file that anybody may have written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from dive.check import check
+from dive.checkpoints import load
+from dive.errors import RunError
+from dive.going_on import MAY_CHANGE
+from dive.recorded import Config, differences, recorded_config, recorded_environment
+from dive.run import CHECKPOINTS
+
+# What every run has recorded, and of that what is built.
+RECORDED = ("seed", "optimize", "callbacks", "logger")
+BUILT = ("trainer", "data", "model", "task", "optimizer")
+HYDRAS = ("hydra", "defaults")  # keys on which Hydra would act
+
+
+def checked_config(directory: Path) -> Config:
+    """What a run's ``config.yaml`` holds, if that can be built.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        RunError: there is no run, or the file is not the record of one.
+        ConfigError: it names what may not be built; the message has a line for each mistake.
+    """
+    file = directory / "config.yaml"
+    if not file.is_file():
+        raise RunError(f"{directory}: there is no run, {file} does not exist")
+    try:
+        config = recorded_config(directory)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from error
+    if config is None:
+        raise RunError(f"{file} is damaged")
+    targets = [key for key in BUILT if isinstance(config.get(key), dict) and "_target_" in config[key]]
+    if missing := [key for key in (*RECORDED, *BUILT) if key not in (*config.keys() - BUILT, *targets)]:
+        raise RunError(f"{file} is not the record of a run: it has no {', '.join(missing)}")
+    if strange := [key for key in HYDRAS if key in config]:
+        raise RunError(f"{file} is not the record of a run: it has {', '.join(strange)}")
+    check(config)
+    return config
+
+
+def edited(directory: Path, config: Config) -> list[str]:
+    """What somebody has changed in a run's ``config.yaml`` since: one line a key, by what its checkpoints say.
+
+    Args:
+        directory: of the run.
+        config: what the file holds now.
+
+    Raises:
+        RunError: the checkpoint cannot be read.
+    """
+    path = next((path for name in CHECKPOINTS if (path := directory / "checkpoints" / name).is_file()), None)
+    began = load(path).get("config") if path else None
+    if path is None or began is None:
+        return []
+    # The best epoch may have been before the run went on with other settings.
+    free = tuple(f"{key}." for key in MAY_CHANGE) if path.name != CHECKPOINTS[0] else ()
+    return [line for line in differences(began, config) if not line.startswith(free)]
+
+
+def kept_checkpoint(directory: Path, name: str | None) -> Path:
+    """The checkpoint of that name, ``"best"`` or ``"last"``; for None the best, or the last where no best is kept.
+
+    Raises:
+        RunError: it is not there.
+    """
+    kept = [
+        path for path in (directory / "checkpoints" / name for name in reversed(CHECKPOINTS)) if path.is_file()
+    ]
+    found = next((path for path in kept if name in (None, path.stem)), None)
+    if found is None:
+        missing = directory / "checkpoints" / f"{name or 'best'}.ckpt"
+        others = f"; choose --checkpoint {kept[0].stem}" if kept else ", nor does another: nothing was saved"
+        raise RunError(f"{missing} does not exist{others}")
+    return found
+
+
+def recorded_accelerator(directory: Path, config: Config) -> str:
+    """What a run was on, as ``trainer.accelerator`` takes it.
+
+    Args:
+        directory: of the run.
+        config: that it has recorded.
+    """
+    # `auto` was what the machine of the run had: with a GPU, that; a Mac's own is not recorded.
+    recorded = str(config["trainer"].get("accelerator", "auto"))
+    environment = recorded_environment(directory)
+    if recorded != "auto" or "macOS" in environment.get("platform", "macOS"):
+        return recorded
+    return "gpu" if environment.get("gpus") else "cpu"
+
+
+@contextmanager
+def as_many_threads(directory: Path) -> Iterator[None]:
+    """As many threads of torch as a run had: with others, sums are added up in another order.
+
+    Args:
+        directory: of the run; where it has not recorded them, there are as many as before.
+    """
+    before, recorded = torch.get_num_threads(), recorded_environment(directory).get("torch_threads")
+    if isinstance(recorded, int) and recorded > 0:
+        torch.set_num_threads(recorded)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

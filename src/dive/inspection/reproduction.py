@@ -1,0 +1,156 @@
+"""A recorded run, run again in a new directory, and whether it comes to the same."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+import yaml
+from rich.console import Console
+
+from dive import provenance
+from dive.compose import CONF
+from dive.errors import RunError
+from dive.inspection.circumstances import circumstances_apart
+from dive.inspection.rebuilding import as_many_threads, checked_config, edited
+from dive.inspection.sameness import results_apart, timeless
+from dive.inspection.worktree import untracked, worktree
+from dive.recorded import Config, differences, recorded_config, recorded_environment, recorded_result
+from dive.run import Run
+from dive.training import carry_out
+
+CONSOLE = Console(highlight=False, soft_wrap=True, markup=False)
+SHOWN = 20  # lines of what differs
+
+
+def reproduce(directory: Path, into: Path, at_revision: bool = False) -> bool:
+    """Run a run again by its recorded configuration, print whether it comes to the same, and why perhaps not.
+
+    Args:
+        directory: of the run.
+        into: the directory of the new one; it does not exist, or is empty.
+        at_revision: with the code that was recorded, in a process of its own.
+
+    Returns:
+        Whether weights and metrics are identical, to the bit; clocks are not compared.
+
+    Raises:
+        RunError: the run has not finished, or the recorded code cannot be had.
+        UserError: it cannot be run again.
+    """
+    config = comparable_config(directory)
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise RunError(f"{into}: is there already; choose another folder with --into")
+    changed = edited(directory, config)
+    _tell_beginning(directory, at_revision)
+    fresh = config | {"resume": None}
+    several = str(config["trainer"].get("devices", 1)) not in ("1", "auto")
+    if at_revision:
+        with _recorded_code(directory) as code:
+            _run_apart(fresh, directory, into, code)
+    elif several:  # whose processes Lightning starts from a command line
+        _run_apart(fresh, directory, into, CONF.parent)
+    else:
+        with as_many_threads(directory), Run(into, fresh) as run:
+            carry_out(fresh, run)
+    return _verdict(directory, into, changed)
+
+
+def comparable_config(directory: Path) -> Config:
+    """The configuration of a run that has finished.
+
+    Raises:
+        RunError: it has not, or is none.
+        ConfigError: it may not be built.
+    """
+    config, result = checked_config(directory), recorded_result(directory)
+    if result["status"] == "failed":
+        raise RunError(f"{directory}: has failed, and there is nothing to compare: {result.get('error')}")
+    if result["status"] != "finished":
+        raise RunError(
+            f"{directory}: is {result['status']}, and has no result to compare; "
+            f"go on with it first: python train.py resume={directory}"
+        )
+    return config
+
+
+def _tell_beginning(directory: Path, at_revision: bool) -> None:
+    try:
+        commands = (directory / "command.txt").read_text().splitlines()
+    except FileNotFoundError:
+        commands = ["not recorded"]
+    CONSOLE.print(f"recorded: {commands[0]}")
+    for command in commands[1:]:
+        CONSOLE.print(f"and then: {command}")
+    then, now = provenance.recorded_code(directory), provenance.code()
+    if then and then != now and not at_revision:
+        CONSOLE.print(
+            f"code: {provenance.in_words(then)} then, {_named(then, now)} now; --at-revision runs that of then"
+        )
+
+
+def _named(then: str, now: str) -> str:
+    words = provenance.in_words(now) or "not known"
+    return words if words != provenance.in_words(then) else "other changes"
+
+
+@contextmanager
+def _recorded_code(directory: Path) -> Iterator[Path]:
+    revision = recorded_environment(directory).get("git_revision")
+    if not isinstance(revision, str):
+        raise RunError(f"--at-revision: {directory / 'environment.json'} tells no revision of the code")
+    diff = (directory / "code.diff").read_bytes() if (directory / "code.diff").is_file() else b""
+    if names := untracked(diff):
+        CONSOLE.print(f"not recorded, and not there now, since git did not know them: {', '.join(names)}")
+    with worktree(revision, diff) as code:
+        yield code
+
+
+def _run_apart(config: Config, directory: Path, into: Path, code: Path) -> None:
+    threads = recorded_environment(directory).get("torch_threads")
+    paths = [str(code / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    if threads is not None and threads != torch.get_num_threads():  # Lightning divides what nobody has asked for
+        environment["OMP_NUM_THREADS"] = str(threads)
+    quoted = str(into).replace("'", "\\'")
+    with TemporaryDirectory(prefix="dive-") as folder:
+        (Path(folder) / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        words = [
+            *(f"--config-path={folder}", "--config-name=config", f"hydra.run.dir='{quoted}'"),
+            *("hydra.output_subdir=null", "hydra/job_logging=none"),
+        ]
+        done = subprocess.run([sys.executable, str(code / "train.py"), *words], env=environment, check=False)
+    if done.returncode != 0:
+        raise RunError(f"{into}: the run ended with status {done.returncode}")
+
+
+def _verdict(directory: Path, into: Path, changed: list[str]) -> bool:
+    apart = results_apart(directory, into)
+    then, now = recorded_config(directory) or {}, recorded_config(into) or {}
+    why = [f"config.yaml was changed since: {line}" for line in changed]
+    why += [f"configuration: {line}" for line in differences(then, now)]
+    why += circumstances_apart(directory, into)
+    CONSOLE.print(f"again: {into}")
+    if not apart:
+        kept = sorted(path.name for path in (into / "checkpoints").glob("*.ckpt"))
+        CONSOLE.print(
+            f"identical: {len(timeless(recorded_result(into)))} metrics, weights of {' and '.join(kept) or 'none'}"
+        )
+        _tell("although these differ:", why)
+        return True
+    _tell("not identical:", apart)
+    _tell("what differs of how they came about:", why or ["nothing that is recorded"])
+    if "data_crc32" not in recorded_result(directory):
+        CONSOLE.print("  whether the data are the same was not recorded")
+    return False
+
+
+def _tell(title: str, lines: list[str]) -> None:
+    if lines:
+        CONSOLE.print("\n".join([title, *(f"  {line}" for line in lines[:SHOWN])]))
+    if len(lines) > SHOWN:
+        CONSOLE.print(f"  and {len(lines) - SHOWN} more")

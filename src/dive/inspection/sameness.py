@@ -1,0 +1,78 @@
+"""Whether two runs have come to the same, to the bit: weights and metrics."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dive.checkpoints import load
+from dive.recorded import recorded_result
+from dive.run import CHECKPOINTS
+
+CLOCKS = ("seconds", "per_second")
+COUNTS = ("score", "best_epoch", "epochs", "steps", "suggested_lr", "suggested_batch_size")
+
+
+def results_apart(one: Path, other: Path) -> list[str]:
+    """Where the weights and metrics of two runs differ, one line a tensor or number; empty where all are the same.
+
+    Args:
+        one: directory of a finished run.
+        other: likewise.
+
+    Raises:
+        RunError: a checkpoint cannot be read.
+    """
+    return [*_weights_apart(one, other), *_metrics_apart(recorded_result(one), recorded_result(other))]
+
+
+def _weights_apart(one: Path, other: Path) -> Iterator[str]:
+    for name in reversed(CHECKPOINTS):
+        paths = [run / "checkpoints" / name for run in (one, other)]
+        kept = [path.is_file() for path in paths]
+        if all(kept):
+            before, after = (load(path)["state_dict"] for path in paths)
+            for key in dict.fromkeys([*before, *after]):
+                if apart := _tensors_apart(before.get(key), after.get(key)):
+                    yield f"{name}: {key} {apart}"
+        elif any(kept):
+            yield f"{name}: kept by one of them only"
+
+
+def _tensors_apart(before: Tensor | None, after: Tensor | None) -> str:
+    if before is None or after is None:
+        return "is in one of them only"
+    if (before.shape, before.dtype) != (after.shape, after.dtype):
+        return f"is {tuple(before.shape)} {before.dtype}, then {tuple(after.shape)} {after.dtype}"
+    if torch.equal(before, after):
+        return ""
+    return f"differs by up to {float((after.double() - before.double()).abs().max()):.3g}"
+
+
+def _metrics_apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    then, now = (timeless(result) for result in (before, after))
+    for name in dict.fromkeys([*then, *now]):
+        if name not in then or name not in now or then[name] != now[name]:
+            yield f"{name}: {then.get(name, '(none)')} -> {now.get(name, '(none)')}"
+
+
+def is_clock(metric: str) -> bool:
+    """Whether a metric tells time, which no two runs have in common."""
+    return any(word in metric for word in CLOCKS)
+
+
+def timeless(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``result.json`` holds of metrics and counts, without clocks.
+
+    >>> timeless({"steps": 3, "seconds": 2.5, "metrics": {"best": {"val/acc": 0.5, "samples_per_second": 9}}})
+    {'best val/acc': 0.5, 'steps': 3}
+    """
+    metrics = {
+        f"{which} {name}": value
+        for which, row in result.get("metrics", {}).items()
+        for name, value in row.items()
+        if not is_clock(name)
+    }
+    return metrics | {name: result[name] for name in COUNTS if name in result}

@@ -1,0 +1,206 @@
+"""A run, rebuilt from its record: the recorded metrics again, bit for bit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tests.short import FEW_IMAGES, shortened
+
+from dive.compose import CONF, settings
+from dive.errors import ConfigError, DataError, RunError
+from dive.inspection.assessment import deviations
+from dive.inspection.evaluation import evaluation
+
+Train = Callable[..., Any]
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    return yaml.safe_load((run / "config.yaml").read_text())
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_s_metrics_come_out_again_exactly(experiment: str, train: Train) -> None:
+    run, result = train(*shortened(experiment))
+    for checkpoint, row in (("best", "best"), ("last", "final")):
+        again = evaluation(run, checkpoint=checkpoint)
+        assert not again.elsewhere
+        for split in ("val", "test") if again.data.has_test else ("val",):
+            recorded = {k: v for k, v in result["metrics"][row].items() if k.startswith(f"{split}/")}
+            found = again.metrics(split)
+            assert found.keys() == {f"{split}/{name}" for name in again.task.metrics}
+            assert again.recorded(split) == recorded
+            assert not deviations(found, recorded)
+            assert recorded or (split, checkpoint) == ("test", "last")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_threads_are_those_of_the_run(threads: int, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(*shortened("mlp")).directory
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(environment | {"torch_threads": threads}))
+    again = evaluation(run)
+    seen: list[int] = []
+    again.task.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    again.metrics("test")
+    with again.predicting() as task:
+        task(again.examples("test").inputs[:2])
+    assert set(seen) == {threads}
+    assert len(seen) == 2
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trainer.precision=64-true",),
+        ("trainer.precision=bf16-mixed",),
+        ("trainer.compile={backend: eager}",),
+        ("+trainer.limit_test_batches=1", "trainer.limit_val_batches=1", "data.num_test=2000"),
+        ("callbacks.best=null",),
+        ("callbacks.best=null", "+trainer.check_val_every_n_epoch=2"),
+        ("data.val_size=0", "optimizer=adam", "scheduler=cosine"),
+    ],
+    ids=str,
+)
+def test_so_do_those_of_other_settings(words: tuple[str, ...], train: Train) -> None:
+    run = train(*shortened("mlp"), *words).directory
+    again = evaluation(run)
+    compiled = again.task.model._compiled_call_impl is not None
+    assert compiled is ("trainer.compile={backend: eager}" in words)
+    assert again.checkpoint == ("last" if "callbacks.best=null" in words else "best")
+    for split in ("val", "test"):
+        if recorded := again.recorded(split):
+            assert not deviations(again.metrics(split), recorded)
+        else:
+            assert (split, "val_every" in words[-1]) == ("val", True)
+    with again.predicting() as task:
+        examples = again.examples("test")
+        right = task(examples.inputs).argmax(1) == examples.targets
+    if "+trainer.limit_test_batches=1" not in words:
+        assert right.float().mean() == pytest.approx(again.metrics("test")["test/acc"])
+
+
+def test_a_run_that_went_on_is_scored_as_it_ended(train: Train) -> None:
+    run = train(*shortened("mlp")).directory
+    longer = train(f"resume={run}", "trainer.max_epochs=4", directory=run)
+    again = evaluation(run, checkpoint="last")
+    assert again.recorded("val")["val/acc"] == longer.result["metrics"]["final"]["val/acc"]
+    assert not deviations(again.metrics("val"), again.recorded("val"))
+
+
+def test_other_data_are_of_the_model_s_size_and_nothing_of_them_is_recorded(train: Train) -> None:
+    run = train(*shortened("mlp"), "data.resize=[14,14]").directory
+    other = evaluation(run, "garments")
+    assert len(other.examples("test")) == settings("data=garments")["data"]["num_test"]
+    assert other.examples("test").inputs.shape[1:] == (1, 14, 14)
+    assert other.recorded("test") == {}
+
+
+def test_weights_that_were_changed_do_not_score_as_recorded(train: Train) -> None:
+    run = train(*shortened("mlp")).directory
+    again = evaluation(run)
+    with torch.no_grad():
+        next(again.task.parameters()).add_(0.01)
+    (told,) = [line for line in deviations(again.metrics("test"), again.recorded("test")) if "loss" in line]
+    assert told.startswith("test/loss differs by 0.")
+
+
+def test_metrics_are_compared_as_the_float32_that_they_are() -> None:
+    assert not deviations({"a": float(torch.tensor(0.1))}, {"a": 0.1})
+    assert deviations({"a": 0.1}, {"a": 0.10000001}) == ["a differs by 7.45e-09"]
+    assert deviations({"a": float("nan")}, {"a": 0.5}) == ["a differs by nan"]
+    assert deviations({}, {"a": 0.5}) == ["a is not measured any more"]
+    assert not deviations({"a": 0.5005}, {"a": 0.5}, allowed=1e-3)
+
+
+@pytest.mark.parametrize("devices", [2, [0, 1]])
+def test_a_run_on_several_devices_is_scored_on_one_and_says_so(devices: Any, train: Train) -> None:
+    run = train(*shortened("linear_regression")).directory
+    config = config_of(run)
+    config["trainer"] |= {"devices": devices, "strategy": "ddp"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    again = evaluation(run)
+    assert again.elsewhere == f"on cpu, devices={devices}"
+    assert again.trainer.world_size == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_run_on_a_device_that_is_not_here_can_be_scored_on_another(train: Train) -> None:
+    run = train(*shortened("linear_regression"), "trainer=auto").directory
+    environment = json.loads((run / "environment.json").read_text())
+    (run / "environment.json").write_text(json.dumps(environment | {"gpus": ["H200"]}))
+    with pytest.raises(RunError, match=r"^trainer.accelerator=gpu: .* --accelerator cpu$"):
+        evaluation(run)
+    again = evaluation(run, accelerator="cpu")
+    assert again.elsewhere == "on gpu, devices=1"
+    assert not deviations(again.metrics("val"), again.recorded("val"), allowed=1e-3)
+
+
+def broken(run: Path, how: str) -> None:
+    config = config_of(run)
+    if how == "nothing":
+        (run / "config.yaml").unlink()
+    elif how == "damaged":
+        (run / "config.yaml").write_text("a: [")
+    elif how == "another file":
+        (run / "config.yaml").write_text("a: 1")
+    elif how == "no text":
+        (run / "config.yaml").write_bytes(b"\xff\xfe\xff")
+    elif how == "code":
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": {"_target_": "os.system"}}))
+    elif how == "no checkpoint":
+        for path in (run / "checkpoints").iterdir():
+            path.unlink()
+    elif how == "no best":
+        (run / "checkpoints" / "best.ckpt").unlink()
+    elif how == "another model":
+        config["model"]["num_hiddens"] = [8]
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("nothing", "there is no run"),
+        ("damaged", "config.yaml is damaged"),
+        ("another file", "is not the record of a run: it has no seed, optimize"),
+        ("no text", "config.yaml cannot be read"),
+        ("code", "model._target_=os.system: not allowed"),
+        ("no checkpoint", "best.ckpt does not exist, nor does another"),
+        ("no best", "best.ckpt does not exist; choose --checkpoint last"),
+        ("another model", "does not fit the model of"),
+    ],
+)
+def test_what_cannot_be_rebuilt_is_told_in_a_line(how: str, says: str, train: Train) -> None:
+    run = train(*shortened("mlp")).directory
+    broken(run, how)
+    with pytest.raises((RunError, ConfigError), match=says) as told:
+        evaluation(run, checkpoint="best")
+    assert "\n" not in str(told.value)
+
+
+def test_data_that_are_gone_are_named_by_their_key(train: Train, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
+    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
+    table.unlink()
+    with pytest.raises(DataError, match=f"^data.path={table}: "):
+        evaluation(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("synthetic_regression", "data=synthetic_regression: has 2 inputs and 1 outputs, the model 784 and 10"),
+        ("garment", "data=garment: unknown; did you mean 'garments'?"),
+    ],
+)
+def test_other_data_must_fit(name: str, says: str, train: Train) -> None:
+    run = train("model=mlp", *FEW_IMAGES).directory
+    with pytest.raises((RunError, ConfigError), match=says):
+        evaluation(run, name)

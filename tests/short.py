@@ -1,0 +1,15 @@
+"""Experiments that take a second."""
+
+from dive.compose import settings
+
+FEW_IMAGES = (
+    *("data=garments", "data.num_train=320", "data.num_test=64", "data.val_size=64"),
+    *("trainer=cpu", "trainer.max_epochs=3"),
+)
+
+
+def shortened(experiment: str) -> tuple[str, ...]:
+    """The overrides of an experiment on few images, or on its own numbers."""
+    words = (f"experiment={experiment}", "trainer=cpu")
+    own = settings(*words)["data"]["_target_"]
+    return (*words, *FEW_IMAGES) if own == "dive.data.FashionMNIST" else words
