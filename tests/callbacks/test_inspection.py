@@ -272,6 +272,14 @@ def test_the_norm_of_gradients_that_are_gone_is_that_of_the_checkpoint() -> None
     assert model.noted["norm/gradients"] == state["gradients"]
 
 
+def test_a_norm_that_overflows_is_left_out_and_fails_no_run(train: Callable[..., Any]) -> None:
+    words = ("model=mlp", "model.activation=tanh", "optimizer.lr=1e+30", "optimizer.momentum=0", *GARMENTS)
+    run = train(*words, "trainer.max_epochs=1", "callbacks=default")
+    assert run.result["status"] == "finished"
+    assert run.result["metrics"]["final"]["val/loss"] > 1e25
+    assert "norm/weights" not in run.result["metrics"]["final"]
+
+
 @pytest.mark.parametrize("model", ["softmax_regression", "softmax_regression_scratch", "mlp", "mlp_scratch"])
 def test_first_weights_are_found_a_row_a_unit(model: str, fit: Callable[..., Any]) -> None:
     task = fit(f"model={model}", *GARMENTS, "trainer.max_epochs=1").task

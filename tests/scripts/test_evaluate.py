@@ -5,7 +5,6 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +157,10 @@ def test_mistakes_are_one_line(
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.skipif(find_spec("onnxruntime") is not None, reason="ONNX is installed")
-def test_onnx_that_is_not_installed_is_told_before_anything_is_read(evaluate: Evaluate, tmp_path: Path) -> None:
+def test_onnx_that_is_not_installed_is_told_before_anything_is_read(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dive.inspection.exports.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=r"^error: onnx.*: not installed.*'.\[export\]'$"):
         evaluate(tmp_path / "nothing", "--onnx", tmp_path / "out.onnx")
 

@@ -1,5 +1,6 @@
 """How large weights and gradients are."""
 
+import math
 from collections.abc import Iterable
 
 import pytorch_lightning as pl
@@ -24,10 +25,12 @@ class Norms(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Have them logged."""
-        pl_module.noted["norm/weights"] = norm(self._parameters).item()
         self._gradients = self._of_gradients()
-        if self._gradients is not None:
-            pl_module.noted["norm/gradients"] = self._gradients
+        norms = {"norm/weights": norm(self._parameters).item(), "norm/gradients": self._gradients}
+        # Weights may be finite, and the sum of their squares not: no result can hold that.
+        pl_module.noted |= {
+            name: value for name, value in norms.items() if value is not None and math.isfinite(value)
+        }
 
     def state_dict(self) -> dict[str, float | None]:
         """The norm of the gradients: these are not saved, and an epoch may be through but for its validation."""

@@ -39,9 +39,9 @@ class TensorBoard(loggers.TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Hand over to the thread that writes."""
+        """Hand over to the thread that writes. The epoch is no curve: it only grows with the step."""
         with self.writing():
-            super().log_metrics(metrics, step)
+            super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
     def go_on_from(self, step: int) -> None:

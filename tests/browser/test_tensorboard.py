@@ -1,0 +1,116 @@
+"""TensorBoard over a finished sweep, as a browser shows it."""
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tests.browser.conftest import KEYS
+
+NAMES = sorted(
+    ",".join(f"{key}={value}" for key, value in zip(KEYS, values, strict=True))
+    for values in product(*KEYS.values())
+)
+IMAGES = ("validation/samples", "validation/mistakes", "validation/confusion matrix", "first layer")
+FIRST_PAGE = 5 + 12  # the first layers of those jobs that came to the end, and twelve of their other pictures
+LOADED = """number => {
+    const found = [];
+    const walk = node => {
+        if (node.tagName === "IMG") found.push(node);
+        if (node.shadowRoot) walk(node.shadowRoot);
+        node.childNodes.forEach(walk);
+    };
+    walk(document.body);
+    return found.length >= number && found.every(image => image.naturalWidth > 100);
+}"""
+TABLE = """grid => {
+    const shown = element => element.offsetParent !== null && element.offsetWidth > 0;
+    const text = cell => cell.querySelector("slot").assignedNodes()[0].innerText.trim();
+    const rows = [...grid.shadowRoot.querySelectorAll("thead tr, tbody tr")].filter(shown);
+    return rows.map(row => [...row.children].filter(shown).map(text));
+}"""
+Look = Callable[[str], Any]
+
+
+def test_runs_are_called_by_what_varies(board: str, watched: Look) -> None:
+    look = watched(board)
+    rows = look.open("#timeseries").locator("runs-data-table tb-data-table-content-row")
+    rows.nth(5).wait_for()
+    assert sorted(row.inner_text().strip() for row in rows.all()) == NAMES
+
+
+def test_each_metric_is_a_chart_and_training_and_validation_share_one(board: str, watched: Look) -> None:
+    look = watched(board)
+    page = look.open("#timeseries")
+    page.get_by_role("combobox", name="Filter tags (regex)").fill("^(train|val)/")
+    for tag in ("train/loss", "val/loss", "train/acc", "val/acc"):
+        card = page.locator("scalar-card", has_text=tag)
+        card.scroll_into_view_if_needed()
+        card.locator("line-chart").first.wait_for()
+    page = look.open("#custom_scalars")
+    found = page.get_by_text("Matches (")
+    found.nth(3).wait_for()
+    page.wait_for_function("() => !document.body.innerText.includes('Matches (0)')")
+    page.wait_for_timeout(1500)  # until the lines are drawn, for the picture
+    look.keep("tensorboard_charts")
+    # Two curves a job; of the one that failed in its first epoch, validation's alone. One norm is beyond float32.
+    assert [text.inner_text() for text in found.all()] == [f"Matches ({n})" for n in (11, 11, 5, 9)]
+
+
+def test_pictures_are_shown(board: str, watched: Look) -> None:
+    look = watched(board)
+    page = look.open("#images")
+    pictures = page.locator("tf-image-loader")
+    pictures.nth(FIRST_PAGE - 1).wait_for(state="attached")
+    page.wait_for_function(LOADED, arg=FIRST_PAGE)
+    for tag in IMAGES:
+        page.get_by_text(f"tag: {tag}", exact=True).first.wait_for(state="attached")
+    page.locator("tf-category-paginated-view").nth(1).scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    look.keep("tensorboard_images")
+
+
+def test_hparams_has_a_row_a_job_and_no_empty_cell(board: str, sweep: Path, watched: Look) -> None:
+    look = watched(board)
+    page = look.open("#hparams")
+    grid = page.locator("tf-hparams-table-view vaadin-grid")
+    page.locator("vaadin-grid-cell-content").get_by_text(NAMES[-1], exact=True).wait_for()
+    head, *rows = grid.evaluate(TABLE)
+    look.keep("tensorboard_hparams")
+    assert head[:2] == ["Trial ID", "Show Metrics"]
+    assert head[2:6] == ["model.activation", "optimizer.lr", "best val/acc", "final val/acc"]
+    cells = {row[0]: [cell for name, cell in zip(head, row, strict=True) if name not in head[:2]] for row in rows}
+    assert sorted(cells) == NAMES
+    assert all(all(row) for row in cells.values()), cells
+    assert not {"-1", "None", "null"} & {cell for row in cells.values() for cell in row}
+    report = pd.read_csv(sweep / "report.csv").set_index("job")
+    for name, row in cells.items():
+        for column, cell in list(zip(head[2:], row, strict=True))[1:]:
+            told, shown = float(report.loc[name, column]), float(cell)
+            assert shown == told or abs(shown - told) <= 1e-4 * abs(told) or (shown != shown and told != told)
+
+
+def test_parallel_coordinates_have_a_line_for_each_job_that_has_numbers(board: str, watched: Look) -> None:
+    look = watched(board)
+    page = look.open("#hparams")
+    page.get_by_text("Parallel Coordinates View").click()
+    lines = page.locator("tf-hparams-parallel-coords-plot .foreground path")
+    lines.nth(4).wait_for(state="attached")
+    page.wait_for_timeout(500)
+    look.keep("tensorboard_parallel_coordinates")
+    assert lines.count() >= 5
+    for axis in ("model.activation", "optimizer.lr", "best val/acc"):
+        assert page.locator("tf-hparams-parallel-coords-plot .axis").get_by_text(axis, exact=True).count() >= 1
+
+
+def test_texts_graph_histograms_and_precision_are_there(board: str, watched: Look) -> None:
+    look = watched(board)
+    page = look.open("#text")
+    page.get_by_text("python train.py model=mlp data=garments").first.wait_for()
+    page = look.open("#graphs")
+    page.locator("svg text", has_text="MLP").first.wait_for()
+    page = look.open("#histograms")
+    page.get_by_text("gradients").first.wait_for()
+    page = look.open("#pr_curves")
+    page.get_by_text("precision and recall").first.wait_for()
