@@ -6,6 +6,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dive.data.drawing import GARMENTS
 from dive.pictures import WRONG, confusion_matrix, labelled_images, pixels, predicted_images, weight_images
 from dive.predictions import Predictions
 
@@ -49,7 +50,11 @@ def test_a_confusion_matrix_has_its_counts_and_no_zeros() -> None:
     placed = {tuple(map(int, text.get_position()))[::-1]: text.get_text() for text in figure.axes[0].texts}
     assert placed == {(0, 0): "90", (0, 1): "10", (1, 1): "7", (2, 0): "1"}
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(NAMES)
-    assert inside(figure)
+
+
+@pytest.mark.parametrize("names", [NAMES, GARMENTS])
+def test_the_names_of_a_confusion_matrix_fit_beside_it(names: tuple[str, ...]) -> None:
+    assert inside(confusion_matrix(torch.ones(len(names), len(names), dtype=torch.int64), names))
 
 
 def test_weights_are_shown_unit_by_unit() -> None:

@@ -71,13 +71,11 @@ def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
         counts: ``(num_classes, num_classes)``.
         names: of the classes.
     """
-    beside, size = (
-        1.1,
-        0.45 * len(names),
-    )  # inches, for the names and for the matrix: a layout would be drawn twice
-    figure = Figure(figsize=(beside + size, beside + size))
-    share = size / (beside + size)
-    axes = figure.add_axes((0.98 - share, 0.98 - share, share, share))
+    # In inches, for the names, the matrix and the edge: a layout would be drawn twice.
+    beside, size, edge = 1.4, 0.45 * len(names), 0.1
+    whole = beside + size + edge
+    figure = Figure(figsize=(whole, whole))
+    axes = figure.add_axes((beside / whole, beside / whole, size / whole, size / whole))
     rates = counts / counts.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
     for (row, column), rate in np.ndenumerate(rates.numpy()):

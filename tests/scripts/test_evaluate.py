@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(
 def test_onnx_that_is_not_installed_is_told_before_anything_is_read(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dive.inspection.exports.find_spec", lambda name: None)
+    monkeypatch.setattr("dive.inspection.exports.find_spec", lambda _: None)
     with pytest.raises(SystemExit, match=r"^error: onnx.*: not installed.*'.\[export\]'$"):
         evaluate(tmp_path / "nothing", "--onnx", tmp_path / "out.onnx")
 
