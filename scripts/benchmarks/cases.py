@@ -72,6 +72,13 @@ def start_up(pairs: int, images: Images) -> Iterator[Row]:
     yield Row("most memory of `train.py model=mlp`", f"{bare}, images as bytes and as floats", held, 1.3, "MB")
 
 
+def inspection(pairs: int, images: Images) -> Iterator[Row]:
+    """What TensorBoard shows."""
+    mlp = ("model=mlp", "trainer=cpu", *images)
+    shown = processes.runs(mlp, [*mlp, "callbacks=lean"], max(3, pairs // 3))
+    yield Row("mlp, ten epochs, with pictures, histograms, texts and the graph", "`callbacks=lean`", shown, 1.10)
+
+
 def sweep(_: int, images: Images) -> Iterator[Row]:
     """A sweep."""
     whole = processes.sweeps(("model=mlp", *images), SWEEP_JOBS)
@@ -83,5 +90,6 @@ PARTS = {
     "executions": executions,
     "operations": single,
     "start-up": start_up,
+    "inspection": inspection,
     "sweep": sweep,
 }

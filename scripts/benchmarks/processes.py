@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.turns import Pairs, take_turns
 
@@ -66,12 +67,28 @@ def first_step(overrides: Sequence[str], repeats: int) -> Pairs:
     return take_turns(ours, partial(seconds, ["-c", IMPORT]), repeats)
 
 
+def recorded(command: Sequence[str], directory: Path) -> dict[str, Any]:
+    """The result of a run that leaves its directory there."""
+    run(command)
+    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
+    return result
+
+
+def runs(ours: Sequence[str], theirs: Sequence[str], repeats: int) -> Pairs:
+    """Whole runs, imports apart, against the same with other overrides."""
+
+    def whole(command: Sequence[str], directory: Path) -> float:
+        return float(recorded(command, directory)["seconds"])
+
+    one, other = (partial(placed, ["train.py", *words], whole) for words in (ours, theirs))
+    return take_turns(one, other, repeats)
+
+
 def memory(overrides: Sequence[str], images: int, repeats: int) -> Pairs:
     """The most megabytes that a run holds, and a process with its images once as bytes and once as floats."""
 
     def peak(command: Sequence[str], directory: Path) -> float:
-        run(command)
-        return float(json.loads((directory / "result.json").read_text())["peak_memory_mb"]["cpu"])
+        return float(recorded(command, directory)["peak_memory_mb"]["cpu"])
 
     ours = partial(placed, ["train.py", "trainer=cpu", "trainer.max_epochs=2", *overrides], peak)
     return take_turns(ours, lambda: float(run(["-c", HOLD_DATA.format(images=images)])), repeats, warm_up=0)
