@@ -15,7 +15,11 @@ def main() -> None:
     parser.add_argument(
         "--into", type=Path, metavar="DIR", help="where to run it; default: outputs/reproduced/TIME"
     )
-    parser.add_argument("--at-revision", action="store_true", help="with the code that the run has recorded")
+    parser.add_argument(
+        "--at-revision",
+        action="store_true",
+        help="with the recorded revision and code.diff: that is code of whoever made the run",
+    )
     arguments = parser.parse_args()
     into = arguments.into or Path("outputs", "reproduced", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 

@@ -1,8 +1,9 @@
 """The benchmark: its ratios are ratios, its peers learn, and what it writes is what was measured."""
 
 import importlib
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,23 @@ def test_additions_are_timed_pair_by_pair() -> None:
     pairs = operations.addition(3)
     assert len(pairs.ours) == len(pairs.peers) == 3
     assert min(pairs.ours + pairs.peers) > 0
+
+
+def test_whole_runs_are_timed_by_their_own_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def run(command: Sequence[str]) -> str:
+        *words, place = command
+        asked.append(" ".join(words))
+        directory = Path(place.removeprefix("hydra.run.dir="))
+        directory.mkdir()
+        (directory / "result.json").write_text(json.dumps({"seconds": float(len(asked))}))
+        return ""
+
+    monkeypatch.setattr(processes, "run", run)
+    pairs = processes.runs(["model=mlp"], ["model=mlp", "callbacks=lean"], repeats=2)
+    assert asked == ["train.py model=mlp callbacks=lean", "train.py model=mlp"] * 3
+    assert (pairs.ours, pairs.peers) == ([4.0, 6.0], [3.0, 5.0])
 
 
 def test_a_process_s_memory_is_that_of_its_data() -> None:
