@@ -1,10 +1,9 @@
 """Put runs side by side: ``python scripts/compare.py outputs/mlp/... multirun/lr``."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from dive.errors import UserError
+from dive.errors import told_in_one_line
 
 
 def main() -> None:
@@ -19,12 +18,8 @@ def main() -> None:
 
     from dive.inspection.comparison import compare_and_draw  # slow to import: --help need not wait
 
-    try:
+    with told_in_one_line():
         compare_and_draw([path.absolute() for path in arguments.directories], arguments.picture)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """Fetch Fashion-MNIST ahead of time, or with ``--from DIR`` import it, and check it."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from dive.compose import settings
 from dive.data import archives, supply
-from dive.errors import DataError
+from dive.errors import told_in_one_line
 
 
 def main() -> None:
@@ -19,12 +18,10 @@ def main() -> None:
     parser.add_argument("--root", default=data["root"], help="the data folder (default: $DIVE_DATA, or data)")
     arguments = parser.parse_args()
     folder = archives.raw_folder(arguments.root)
-    try:
+    with told_in_one_line():
         if arguments.source:
             supply.import_from(arguments.source, folder)
         supply.ensure(folder, data["mirror"], data["timeout"])
-    except DataError as error:
-        sys.exit(f"error: {error}")
     print(f"Fashion-MNIST is in {folder}, checked.")
 
 

@@ -1,10 +1,9 @@
 """Score a run again, from its directory alone: ``python scripts/evaluate.py outputs/mlp/...``."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from dive.errors import UserError
+from dive.errors import told_in_one_line
 
 
 def main() -> None:
@@ -27,12 +26,8 @@ def main() -> None:
 
     from dive.inspection.assessment import assess  # slow to import: --help need not wait
 
-    try:
+    with told_in_one_line():
         assess(arguments.pop("directory").absolute(), **arguments)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
 
 
 if __name__ == "__main__":

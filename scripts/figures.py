@@ -2,13 +2,12 @@
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from dive.errors import UserError
+from dive.errors import told_in_one_line
 from pages import classification, linear_regression, multilayer_perceptrons
 from pages.look import look
 
@@ -42,11 +41,10 @@ def main() -> None:
     """Draw what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=pictures(), metavar="NAME", help=", ".join(pictures()))
-    try:
-        for name in parser.parse_args().names or pictures():
+    names = parser.parse_args().names or pictures()
+    with told_in_one_line():
+        for name in names:
             print(draw(name, FIGURES))
-    except UserError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

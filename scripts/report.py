@@ -1,12 +1,11 @@
 """Report a sweep, finished or not: ``python scripts/report.py multirun/NAME``."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from dive.errors import RunError
+from dive.errors import told_in_one_line
 from dive.sweeps import report
 
 
@@ -15,10 +14,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sweep", type=Path, help="the directory of a sweep")
     directory = parser.parse_args().sweep.absolute()
-    try:
+    with told_in_one_line():
         report.show(report.write(directory), Console(highlight=False, soft_wrap=True, markup=False))
-    except RunError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from dive.errors import UserError
+from dive.errors import told_in_one_line
 
 
 def main() -> None:
@@ -25,12 +25,8 @@ def main() -> None:
 
     from dive.inspection.reproduction import reproduce  # slow to import: --help need not wait
 
-    try:
+    with told_in_one_line():
         same = reproduce(arguments.directory.absolute(), into.absolute(), arguments.at_revision)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
     sys.exit(0 if same else 1)
 
 

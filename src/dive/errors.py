@@ -1,6 +1,8 @@
 """What may go wrong through no fault of the code: told in one line, without a traceback."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -31,3 +33,14 @@ def suggestion(name: str, valid: Sequence[str]) -> str:
     """
     near = get_close_matches(name, valid, n=1)
     return f"unknown; {f'did you mean {near[0]!r}? C' if near else 'c'}hoose from {', '.join(valid)}"
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """End the program with exit status 1 and one line where a user's mistake, or a file, is in the way."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}")
