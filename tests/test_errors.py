@@ -8,12 +8,12 @@ from dive.errors import RunError, told_in_one_line
 
 
 def test_a_user_s_mistake_is_one_line_and_a_status() -> None:
-    with pytest.raises(SystemExit, match="^error: no such run$"), told_in_one_line():
+    with pytest.raises(SystemExit, match=r"^error: no such run$"), told_in_one_line():
         raise RunError("no such run")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=f"^error: {tmp_path}/x: No such file or directory$"), told_in_one_line():
+    with pytest.raises(SystemExit, match=rf"^error: {tmp_path}/x: No such file or directory$"), told_in_one_line():
         (tmp_path / "x").read_text()
 
 
