@@ -272,3 +272,17 @@ def test_after_such_a_block_a_signal_is_for_whoever_it_was_for_before() -> None:
             pass
         say(signal.SIGTERM)
     assert [interruption.exit_code for interruption in asked] == [143]
+
+
+def test_a_signal_within_such_a_block_is_for_whoever_it_was_for_before() -> None:
+    done: list[str] = []
+    asked: list[Interrupted] = []
+    with Signals(unsaid):
+        signals.defer(asked.append)
+        with signals.uninterrupted():
+            say(signal.SIGTERM)
+            done.append("end")
+            assert not asked
+        done.append("beyond")  # training goes on to where it saves
+    assert done == ["end", "beyond"]
+    assert [interruption.exit_code for interruption in asked] == [143]

@@ -44,7 +44,7 @@ def defer(ask: Callable[[Interrupted], None] | None) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a block that must not be cut in two come to its end before a signal is heeded; it is soon through."""
+    """Let a block that must not be cut in two come to its end before a signal is heeded, as it would have been."""
     held: list[Interrupted] = []
     before = _at_next_step
     defer(held.append)
@@ -53,7 +53,9 @@ def uninterrupted() -> Iterator[None]:
     finally:
         defer(before)
     for interruption in held:
-        raise interruption
+        if before is None:
+            raise interruption
+        before(interruption)
 
 
 class Signals:
