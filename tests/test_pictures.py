@@ -57,6 +57,13 @@ def test_the_names_of_a_confusion_matrix_fit_beside_it(names: tuple[str, ...]) -
     assert inside(confusion_matrix(torch.ones(len(names), len(names), dtype=torch.int64), names))
 
 
+def test_of_many_classes_a_confusion_matrix_has_no_words_and_is_no_larger() -> None:
+    counts = torch.eye(1000, dtype=torch.int64)
+    figure = confusion_matrix(counts, [str(i) for i in range(1000)])
+    assert not figure.axes[0].texts
+    assert max(pixels(figure).shape) < 1000
+
+
 def test_weights_are_shown_unit_by_unit() -> None:
     weights = torch.arange(5 * 2 * 3).reshape(5, 2, 3) - 10.0
     axes: Axes = weight_images(weights).axes[0]
@@ -70,6 +77,7 @@ def test_weights_of_classes_are_named_and_units_beyond_the_most_left_out() -> No
     assert list(words(weight_images(torch.rand(3, 4, 4), NAMES))) == list(NAMES)
     tile = weight_images(torch.ones(50, 4, 4), most=4).axes[0].images[0].get_array()
     assert np.nansum(np.asarray(tile)) == 4 * 16
+    assert list(words(weight_images(torch.ones(3, 4, 4), NAMES, most=2))) == list(NAMES[:2])
     assert inside(weight_images(torch.zeros(2, 4, 4)))  # all of one value
 
 

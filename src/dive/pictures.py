@@ -13,6 +13,7 @@ from dive.predictions import Predictions
 INK, WRONG = "#222222", "#c0392b"
 INCH = 0.95  # of a labelled image and the space around it
 LINE = 0.17  # inches of a line of words
+MOST_NAMED = 40  # classes of a matrix that has names and counts
 
 
 def predicted_images(said: Predictions, which: Tensor, names: Sequence[str]) -> Figure:
@@ -67,31 +68,28 @@ def labelled_images(
 def confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     """How many of each true class (rows) are taken for each (columns); shaded by their share of the row.
 
+    Of more than `MOST_NAMED` classes, the shades alone.
+
     Args:
         counts: ``(num_classes, num_classes)``.
         names: of the classes.
     """
+    few = len(names) <= MOST_NAMED
     # In inches, for the names, the matrix and the edge: a layout would be drawn twice.
-    beside, size, edge = 1.4, 0.45 * len(names), 0.1
+    beside, size, edge = (1.4, 0.45 * len(names), 0.1) if few else (0.6, 9.0, 0.1)
     whole = beside + size + edge
     figure = Figure(figsize=(whole, whole))
     axes = figure.add_axes((beside / whole, beside / whole, size / whole, size / whole))
-    rates = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(rates.numpy(), cmap="Blues", vmin=0, vmax=1)
-    for (row, column), rate in np.ndenumerate(rates.numpy()):
-        if count := int(counts[row, column]):
-            axes.text(
-                column,
-                row,
-                str(count),
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if rate > 0.5 else INK,
-            )
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), names)
+    rates = (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true")
+    if few:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(names)), names)
+        for row, column in counts.nonzero().tolist():
+            colour = "white" if rates[row, column] > 0.5 else INK
+            text = str(int(counts[row, column]))
+            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     return figure
 
 
@@ -116,7 +114,7 @@ def weight_images(weights: Tensor, names: Sequence[str] | None = None, most: int
     axes = figure.add_axes((0, 0, 6 / 7, 1))
     drawn = axes.imshow(tile.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
     figure.colorbar(drawn, cax=figure.add_axes((6.1 / 7, 0.05, 0.2 / 7, 0.9)))
-    for place, name in enumerate(names or ()):
+    for place, name in enumerate((names or ())[: len(weights)]):
         row, column = divmod(place, columns)
         axes.text(column * (width + 1) + 1, row * (height + 1) + 1, name, va="top", fontsize=7, color=INK)
     axes.set_axis_off()

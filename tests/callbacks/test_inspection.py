@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from tensorboard.util.tensor_util import make_ndarray
 from torch import Tensor, nn
 
 from dive import pictures
-from dive.callbacks import Norms
+from dive.callbacks import Norms, PRCurves
 from dive.callbacks.first_layer import pixel_weights
 from dive.callbacks.histograms import add
 from dive.callbacks.norms import norm
 from dive.compose import CONF
-from dive.predictions import predict
+from dive.predictions import Predictions, predict
 
 GARMENTS = ("data=garments", "data.num_train=96", "data.num_test=32", "data.val_size=48", "data.batch_size=16")
 SOFTMAX = ("model=softmax_regression", *GARMENTS, "trainer.max_epochs=1", "callbacks=default")
@@ -156,6 +157,15 @@ def test_precision_and_recall_of_a_class_at_each_threshold(fit: Callable[..., An
         assert recall[i] == pytest.approx(float((chosen & is_coat).sum() / is_coat.sum()), abs=1e-6)
         if chosen.any():
             assert precision[i] == pytest.approx(float((chosen & is_coat).sum() / chosen.sum()), abs=1e-6)
+
+
+def test_of_many_classes_the_first_have_curves() -> None:
+    told: list[str] = []
+    writer: Any = SimpleNamespace(add_pr_curve=lambda name, *_: told.append(name))
+    data: Any = SimpleNamespace(class_names=[str(i) for i in range(1000)])
+    said = Predictions(torch.zeros(4, 1), torch.arange(4), torch.full((4, 1000), 1e-3))
+    PRCurves().show_predictions(writer, said, data, 0)
+    assert told == [f"precision and recall/{i}" for i in range(50)]
 
 
 def test_the_model_speaks_once_for_all_that_is_shown_of_it(

@@ -11,6 +11,8 @@ from dive.data.module import DataModule
 from dive.predictions import Predictions, predict
 from dive.tasks import Classification, Task
 
+MOST_CURVES = 50
+
 
 class Predicted(Showing):
     """Show something of what a classifier says. What that is, is all that subclasses add.
@@ -94,11 +96,13 @@ class ConfusionMatrix(Predicted):
 class PRCurves(Predicted):
     """Precision against recall of each class against all others, over the threshold of its probability.
 
+    Of many classes, the first `MOST_CURVES`.
+
     Args:
         every_n_epochs: see `dive.callbacks.showing.Showing`.
     """
 
     def show_predictions(self, writer: Any, said: Predictions, data: DataModule, step: int) -> None:
         """Hand over a curve a class."""
-        for i, name in enumerate(data.class_names):
+        for i, name in enumerate(data.class_names[:MOST_CURVES]):
             writer.add_pr_curve(f"precision and recall/{name}", said.targets == i, said.probabilities[:, i], step)
