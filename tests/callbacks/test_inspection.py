@@ -19,7 +19,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.util.tensor_util import make_ndarray
 from torch import Tensor, nn
 
-from dive import pictures
+from dive import build, pictures
 from dive.callbacks import Norms, PRCurves
 from dive.callbacks.first_layer import pixel_weights
 from dive.callbacks.histograms import add
@@ -166,6 +166,17 @@ def test_of_many_classes_the_first_have_curves() -> None:
     said = Predictions(torch.zeros(4, 1), torch.arange(4), torch.full((4, 1000), 1e-3))
     PRCurves().show_predictions(writer, said, data, 0)
     assert told == [f"precision and recall/{i}" for i in range(50)]
+
+
+def test_another_fit_of_the_same_task_is_shown_anew(
+    fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[Tensor] = []
+    monkeypatch.setattr(PRCurves, "show_predictions", lambda _, writer, one, *__: said.append(one.probabilities))
+    fitted = fit(*SOFTMAX)
+    build.trainer(fitted.settings, tmp_path).fit(fitted.task, fitted.trainer.datamodule)
+    first, second = said
+    assert not torch.equal(first, second)
 
 
 def test_the_model_speaks_once_for_all_that_is_shown_of_it(

@@ -24,6 +24,11 @@ class Predicted(Showing):
     # Of the last step that one of them has asked for: the model need not say it again to the others.
     _said: ClassVar[WeakKeyDictionary[Task, tuple[int, Predictions]]] = WeakKeyDictionary()
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget an earlier fit, whose steps have the same numbers."""
+        super().on_train_start(trainer, pl_module)
+        self._said.pop(pl_module, None)
+
     def show(self, writer: Any, trainer: pl.Trainer, task: pl.LightningModule, step: int) -> None:
         """Of classifications only."""
         if not isinstance(task, Classification):

@@ -38,6 +38,10 @@ class Showing(pl.Callback, ABC):
             step: the last one that was taken, counted from 0, as for the epoch's metrics.
         """
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget an earlier fit."""
+        self._shown_at = -1
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show this epoch, where it is one of those."""
         if self.every_n_epochs is not None and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
