@@ -172,7 +172,7 @@ def test_another_fit_of_the_same_task_is_shown_anew(
     fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     said: list[Tensor] = []
-    monkeypatch.setattr(PRCurves, "show_predictions", lambda _, writer, one, *__: said.append(one.probabilities))
+    monkeypatch.setattr(PRCurves, "show_predictions", lambda _, __, one, *___: said.append(one.probabilities))
     fitted = fit(*SOFTMAX)
     build.trainer(fitted.settings, tmp_path).fit(fitted.task, fitted.trainer.datamodule)
     first, second = said
