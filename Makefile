@@ -47,6 +47,7 @@ bench: $(READY) ## time dive against what people use instead (docs/benchmarks.md
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
 tensorboard: $(READY) ## look at all runs and sweeps, or with SWEEP=NAME at one sweep, on this machine only
+	@test -z "$(SWEEP)" || test -d "multirun/$(SWEEP)" || { echo "error: SWEEP=$(SWEEP): there is no multirun/$(SWEEP)"; exit 1; }
 	@$(BIN)/tensorboard $(LOOK_AT) --host 127.0.0.1 $(ARGS)
 
 lock: $(READY) ## pin the newest versions that pyproject.toml allows

@@ -117,7 +117,7 @@ def test_a_search_that_cannot_be_done_is_one_line_before_it_begins(overrides: li
 def test_a_run_is_not_gone_on_with_to_search(search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = dive.train([*SMALL, "data.num_train=500", "trainer.max_epochs=1"]).directory
-    with pytest.raises(ConfigError, match=f"^{search}=true: a search begins anew; leave out resume="):
+    with pytest.raises(ConfigError, match=f"^resume=.*: with {search}=true; a search is not gone on with"):
         dive.train([f"resume={run}", f"{search}=true"])
     assert json.loads((run / "result.json").read_text())["epochs"] == 1  # as it was
 
@@ -143,3 +143,14 @@ def test_a_search_that_finds_nothing_is_a_run_that_failed(tmp_path: Path, monkey
     (run,) = Path("outputs/softmax_regression").iterdir()
     assert json.loads((run / "result.json").read_text())["status"] == "failed"
     assert (run / "lr_find.csv").is_file()
+
+
+def test_a_search_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match=r"^find_lr=flase: must be true or false$"):
+        settings(*SMALL, "find_lr=flase")
+
+
+@pytest.mark.parametrize(("most", "why"), [(64, "max_val=64"), (8192, "the whole set")])
+def test_what_ended_the_search_for_a_batch_size_is_told(most: int, why: str, train: Callable[..., Any]) -> None:
+    run = train(*SMALL, "data.num_train=100", "find_batch_size=true", f"tune.find_batch_size.max_val={most}")
+    assert f"what ended the search was {why}" in (run.directory / "train.log").read_text()

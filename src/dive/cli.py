@@ -106,7 +106,9 @@ def one_line(error: BaseException) -> str:
         return f"{several[1]}: several values make a sweep: python train.py -m ...; or write a list: 'KEY=[1,2]'"
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        return f"{cause.full_key}: {suggestion(str(cause.key), sorted(str(key) for key in cause.parent_node))}"
+        if not (keys := sorted(str(key) for key in cause.parent_node)):
+            return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null, and has no keys"
+        return f"{cause.full_key}: {suggestion(str(cause.key), keys)}"
     if (missing := _missing_package(error)) is not None:
         return f"{missing} is not installed; searches and clusters need it: pip install -e '.[sweeps]'"
     if isinstance(error, OSError) and error.filename:

@@ -1,5 +1,6 @@
 """Find a learning rate: train with one that grows from step to step, and see how the loss fares."""
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +15,8 @@ from dive.errors import RunError
 from dive.tables import write_table
 from dive.tasks import Task
 from dive.trainer import Trainer
+
+log = logging.getLogger(__name__)
 
 MEMORY = 0.98  # of Lightning's running mean of the loss
 PASSED_OVER = 10  # points at the beginning: means of a few losses are noise
@@ -46,6 +49,10 @@ def find_lr(trainer: Trainer, task: Task, data: DataModule, **search: Any) -> fl
     write_table(folder / "lr_find.csv", ["step", "lr", "loss"], rows)
     suggested = suggestion(rates, losses)
     draw(rates, losses, suggested, folder / "lr_find.png")
+    log.info(
+        "the loss was lowest at a learning rate of about %.3g; suggested: %g, a tenth", 10 * suggested, suggested
+    )
+    log.info("curve: %s", folder / "lr_find.png")
     return suggested
 
 

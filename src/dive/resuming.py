@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dive.errors import RunError
+from dive.sweeps.record import RECORD
 
 
 def expand_resume(argv: list[str]) -> list[str]:
@@ -38,7 +39,7 @@ def resumed(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
         return None
     path = Path(directory).absolute()
     if not (path / "config.yaml").is_file():
-        raise RunError(f"resume={directory}: there is no run, {path / 'config.yaml'} does not exist")
+        raise RunError(f"resume={directory}: {no_run(path)}")
     _trust(path)
     quoted = str(path).replace("'", "\\'")
     return path, [
@@ -47,6 +48,15 @@ def resumed(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
         f"hydra.run.dir='{quoted}'",
         "hydra.output_subdir=null",
     ]
+
+
+def no_run(path: Path) -> str:
+    """Why a path without a ``config.yaml`` below it is no run."""
+    if path.is_file():
+        return "is a file; name the directory of a run"
+    if (path / RECORD).is_file():
+        return "is a sweep; name the directory of one of its jobs"
+    return f"there is no run, {path / 'config.yaml'} does not exist"
 
 
 def _trust(run: Path) -> None:

@@ -1,5 +1,6 @@
 """Look for a learning rate or a batch size, by Lightning's tuner, in place of training."""
 
+import logging
 import math
 import re
 import shlex
@@ -13,6 +14,8 @@ from dive.recorded import Config
 from dive.tasks import Task
 from dive.trainer import Trainer
 
+log = logging.getLogger(__name__)
+
 SEARCHES = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
 
 
@@ -22,6 +25,8 @@ def asked(config: Config) -> str | None:
     Raises:
         ConfigError: it cannot be done as configured.
     """
+    if mistyped := next((name for name in SEARCHES if not isinstance(config.get(name, False), bool)), None):
+        raise ConfigError(f"{mistyped}={config[mistyped]}: must be true or false")
     wanted = [name for name in SEARCHES if config.get(name)]
     if not wanted:
         return None
@@ -29,7 +34,9 @@ def asked(config: Config) -> str | None:
     if len(wanted) > 1:
         raise ConfigError(f"{wanted[1]}=true: one search at a time; leave out {name}=true")
     if config.get("resume") is not None:
-        raise ConfigError(f"{name}=true: a search begins anew; leave out resume={config['resume']}")
+        raise ConfigError(
+            f"resume={config['resume']}: with {name}=true; a search is not gone on with, and begins anew"
+        )
     group, _, key = SEARCHES[name].partition(".")
     if key not in config[group]:
         raise ConfigError(f"{name}=true: there is no {SEARCHES[name]} to look for")
@@ -99,7 +106,10 @@ def find_batch_size(
         max_trials=trials,
         max_val=init_val * 2 ** (trials + 1),
     )
-    return min(found, examples)
+    found = min(found, examples)
+    more = "the whole set" if found == examples else f"max_val={max_val}" if 2 * found > max_val else "memory"
+    log.info("batches of %d were the largest: what ended the search was %s", found, more)
+    return found
 
 
 def command(typed: str, name: str, value: float | int) -> str:

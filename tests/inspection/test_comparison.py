@@ -148,7 +148,7 @@ def test_names_are_as_short_as_tells_them_apart(paths: list[str], names: list[st
 
 def test_what_cannot_be_compared_is_told_in_a_line(write: Write, tmp_path: Path) -> None:
     run = write("a", {})
-    with pytest.raises(RunError, match="two runs at least are compared, got 1"):
+    with pytest.raises(RunError, match="compares at least two runs, got 1"):
         runs([run, run])
     with pytest.raises(RunError, match=r"nothing: there is no run, and no sweep: it has no config.yaml"):
         runs([run, tmp_path / "nothing"])

@@ -204,3 +204,17 @@ def test_other_data_must_fit(name: str, says: str, train: Train) -> None:
     run = train("model=mlp", *FEW_IMAGES).directory
     with pytest.raises((RunError, ConfigError), match=says):
         evaluation(run, name)
+
+
+def test_what_is_no_run_is_told_for_what_it_is(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
+    (tmp_path / "file").write_text("")
+    search = train("model=linear_regression", "trainer=cpu", "find_lr=true").directory
+    for path, why in (
+        (tmp_path / "sweep", "is a sweep; name the directory of one of its jobs"),
+        (tmp_path / "file", "is a file; name the directory of a run"),
+        (search, r"is a search \(find_lr=true\), and has trained nothing"),
+    ):
+        with pytest.raises(RunError, match=f"^{path}: {why}$"):
+            evaluation(path)

@@ -88,7 +88,7 @@ def runs(directories: Sequence[Path]) -> dict[str, Path]:
         else:
             raise RunError(f"{directory}: there is no run, and no sweep: it has no config.yaml and no {RECORD}")
     if len(found) < 2:
-        raise RunError(f"two runs at least are compared, got {len(found)}")
+        raise RunError(f"compares at least two runs, got {len(found)}")
     return dict(zip(short_names(list(found)), found, strict=True))
 
 

@@ -11,7 +11,9 @@ from dive.checkpoints import load
 from dive.errors import RunError
 from dive.going_on import MAY_CHANGE
 from dive.recorded import Config, differences, recorded_config, recorded_environment
+from dive.resuming import no_run
 from dive.run import CHECKPOINTS
+from dive.tuning import SEARCHES
 
 # What every run has recorded, and of that what is built.
 RECORDED = ("seed", "optimize", "callbacks", "logger")
@@ -31,7 +33,7 @@ def checked_config(directory: Path) -> Config:
     """
     file = directory / "config.yaml"
     if not file.is_file():
-        raise RunError(f"{directory}: there is no run, {file} does not exist")
+        raise RunError(f"{directory}: {no_run(directory)}")
     try:
         config = recorded_config(directory)
     except (OSError, ValueError) as error:
@@ -44,6 +46,8 @@ def checked_config(directory: Path) -> Config:
     if strange := [key for key in HYDRAS if key in config]:
         raise RunError(f"{file} is not the record of a run: it has {', '.join(strange)}")
     check(config)
+    if search := next((name for name in SEARCHES if config.get(name)), None):
+        raise RunError(f"{directory}: is a search ({search}=true), and has trained nothing")
     return config
 
 

@@ -21,7 +21,7 @@ from dive.inspection.sameness import results_apart, timeless
 from dive.inspection.worktree import untracked, worktree
 from dive.recorded import Config, differences, recorded_config, recorded_environment, recorded_result
 from dive.run import Run
-from dive.training import carry_out
+from dive.training import fit_and_test
 
 CONSOLE = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 20  # lines of what differs
@@ -56,7 +56,7 @@ def reproduce(directory: Path, into: Path, at_revision: bool = False) -> bool:
         _run_apart(fresh, directory, into, CONF.parent)
     else:
         with as_many_threads(directory), Run(into, fresh) as run:
-            carry_out(fresh, run)
+            fit_and_test(fresh, run)
     return _verdict(directory, into, changed)
 
 

@@ -12,7 +12,7 @@ from dive.recorded import recorded_result
 from dive.run import CHECKPOINTS
 
 CLOCKS = ("seconds", "per_second")
-COUNTS = ("score", "best_epoch", "epochs", "steps", "suggested_lr", "suggested_batch_size")
+COUNTS = ("score", "best_epoch", "epochs", "steps")
 
 
 def results_apart(one: Path, other: Path) -> list[str]:
