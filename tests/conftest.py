@@ -40,6 +40,18 @@ def quiet_lightning() -> None:
     quiet()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tell pytest of the marker."""
+    config.addinivalue_line("markers", "curves: the test looks at curves.png")
+
+
+@pytest.fixture(autouse=True)
+def curves_without_ink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave an empty curves.png, but where tests look at it: to draw it takes longer than a short run."""
+    if request.node.get_closest_marker("curves") is None:
+        monkeypatch.setattr("dive.loggers.history.draw_curves", lambda _, path: path.touch())
+
+
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
     """A run sends its messages to its own files; afterwards nobody listens any more."""

@@ -18,6 +18,8 @@ from dive.metrics_table import read_rows
 from dive.signals import Interrupted, Signals
 from dive.tables import log
 
+pytestmark = pytest.mark.curves
+
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 
 
@@ -204,3 +206,17 @@ def test_a_signal_while_the_curves_are_drawn_waits_for_them(
     with Signals(lambda _: None), pytest.raises(Interrupted):
         told(tmp_path).finalize("success")
     assert imread(tmp_path / "curves.png").size > 0
+
+
+def test_a_test_after_the_fit_draws_nothing_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr("dive.loggers.history.draw_curves", lambda rows, _: drawn.append(len(rows)))
+    history = History(tmp_path)
+    history.log_metrics({"epoch": 0, "train/loss": 1.0}, 3)
+    history.finalize("success")
+    history.log_metrics({"test/loss": 1.0}, 4)
+    history.finalize("success")
+    assert drawn == [1]
+    history.log_metrics({"epoch": 1, "train/loss": 0.5}, 7)
+    history.finalize("success")
+    assert drawn == [1, 3]

@@ -14,6 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dive.sweeps.jobs import HPARAMS
+
 ROOT = Path(__file__).parents[2]
 FEW = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
 COMMAND = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp", *FEW]
@@ -54,8 +56,9 @@ def results(sweep: str) -> dict[str, dict[str, Any]]:
 
 
 def files(*jobs: Path) -> dict[Path, int]:
-    """Every file of these runs, with the time of its last change."""
-    return {path: path.stat().st_mtime_ns for job in jobs for path in job.rglob("*") if path.is_file()}
+    """Every file of these runs, with the time of its last change; but for what a report writes beside them."""
+    found = [path for job in jobs for path in job.rglob("*") if path.is_file() and path.name != HPARAMS]
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def pids(sweep: str) -> list[int]:

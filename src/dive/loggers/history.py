@@ -34,6 +34,7 @@ class History(MetricsLogger):
         self.folder = Path(save_dir)
         self.rows: dict[int, Row] = read_rows(self.folder / "metrics.csv")
         self._saved = -SAVE_S
+        self._drawn: dict[int, Row] | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -55,11 +56,15 @@ class History(MetricsLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the table and draw the curves."""
+        """Write the table and draw the curves, unless that is done: a test adds no point to them."""
         self.save()
+        curves = {step: dict(row) for step, row in self.rows.items() if "train/loss" in row}
+        if curves == self._drawn:
+            return
         # Half an import of matplotlib could not be followed by a whole one, when a run that is stopped ends.
         with uninterrupted():
             draw_curves(self.rows, self.folder / "curves.png")
+        self._drawn = curves
 
     def final(self) -> Row:
         """The last value of each metric."""

@@ -52,7 +52,9 @@ def write(table: SweepTable) -> None:
         if directory.is_dir():
             values = {key: values[i] for key, values in keys.items()}
             scalars = {tag(column): math.nan if pd.isna(job[column]) else job[column] for column in metrics}
-            put(directory / HPARAMS, events(experiment, values, str(job["status"]), scalars, ended_at(directory)))
+            told = events(experiment, values, str(job["status"]), scalars, ended_at(directory))
+            if not (path := directory / HPARAMS).exists() or path.read_bytes() != told:
+                put(path, told)
 
 
 def judged_by(column: str) -> bool:
