@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from tests.inspection.test_exports import EXPERIMENTS, Moody
 from tests.short import shortened
-from tests.test_exports import EXPERIMENTS, Moody
 
 from dive.errors import RunError
 from dive.inspection.exports import TOLERANCE, to_onnx
