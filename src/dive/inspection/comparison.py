@@ -13,7 +13,7 @@ from dive.errors import RunError
 from dive.files import PICTURES, demand_place
 from dive.inspection.circumstances import circumstances
 from dive.inspection.overlay import overlay
-from dive.inspection.sameness import is_clock
+from dive.inspection.sameness import timeless_metrics
 from dive.recorded import essence, flat, recorded_config, recorded_result
 from dive.sweeps.record import RECORD, read_record
 from dive.sweeps.table import cell_text
@@ -127,13 +127,7 @@ def _place(row: tuple[str, Row]) -> tuple[int, str]:
 
 
 def _outcome(result: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = {
-        f"{which} {name}": value
-        for which, row in result.get("metrics", {}).items()
-        for name, value in row.items()
-        if not is_clock(name)
-    }
-    told = {name: result[name] for name in PLAIN if result.get(name) is not None} | metrics
+    told = {name: result[name] for name in PLAIN if result.get(name) is not None} | timeless_metrics(result)
     return {name: cell_text(value) for name, value in told.items()}
 
 

@@ -58,21 +58,20 @@ def _metrics_apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
             yield f"{name}: {then.get(name, '(none)')} -> {now.get(name, '(none)')}"
 
 
-def is_clock(metric: str) -> bool:
-    """Whether a metric tells time, which no two runs have in common."""
-    return any(word in metric for word in CLOCKS)
-
-
 def timeless(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a ``result.json`` holds of metrics and counts, without clocks.
 
     >>> timeless({"steps": 3, "seconds": 2.5, "metrics": {"best": {"val/acc": 0.5, "samples_per_second": 9}}})
     {'best val/acc': 0.5, 'steps': 3}
     """
-    metrics = {
+    return timeless_metrics(result) | {name: result[name] for name in COUNTS if name in result}
+
+
+def timeless_metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Of that the metrics: ``best val/acc``, ..., ``final val/acc``, ..."""
+    return {
         f"{which} {name}": value
         for which, row in result.get("metrics", {}).items()
         for name, value in row.items()
-        if not is_clock(name)
+        if not any(word in name for word in CLOCKS)
     }
-    return metrics | {name: result[name] for name in COUNTS if name in result}
