@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from dive.loggers import Console
 
@@ -30,6 +31,11 @@ def test_a_line_has_nothing_of_the_epoch_before(lines: Callable[[], list[str]]) 
     console.log_metrics({"val/loss": 0.25, "train/loss": 1.0, "epoch": 8}, step=3)
     console.log_metrics({"train/loss": 0.5, "epoch": 9}, step=7)
     assert lines() == ["epoch  9  train/loss 1  val/loss 0.25", "epoch 10  train/loss 0.5"]
+
+
+def test_a_line_is_rounded_like_the_result(lines: Callable[[], list[str]]) -> None:
+    Console().log_metrics({"train/loss": torch.tensor(0.86765).item(), "epoch": 0}, step=3)
+    assert lines() == ["epoch  1  train/loss 0.8677"]
 
 
 def test_metrics_without_a_training_loss_print_nothing(lines: Callable[[], list[str]]) -> None:
