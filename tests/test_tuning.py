@@ -56,19 +56,38 @@ def test_the_batch_size_is_the_largest_that_was_tried(
     assert all(tried.count(size) == 3 for size in (2, 4) if size < largest)  # steps_per_trial
 
 
-def test_what_does_not_fit_into_memory_is_not_suggested(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fitting(examples: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have the memory be full of so many examples a batch; those that fit are noted."""
+    tried = sizes_tried(monkeypatch)
     step = Task.training_step
 
     def full(self: Task, batch: Any, batch_idx: int) -> Any:
-        if len(batch[0]) > 50:
+        if len(batch[0]) > examples:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(Task, "training_step", full)
-    found = train(*SMALL, "data.num_train=500", "find_batch_size=true")
-    assert found.result["suggested_batch_size"] == 32
+    return tried
+
+
+@pytest.mark.parametrize("first", [2, 32, 64, 256, 480, 8192])
+def test_what_does_not_fit_into_memory_is_not_suggested(
+    first: int, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = fitting(50, monkeypatch)
+    found = train(*SMALL, "data.num_train=500", "find_batch_size=true", f"tune.find_batch_size.init_val={first}")
+    suggested = found.result["suggested_batch_size"]
+    assert suggested == (30 if first in (480, 8192) else 32)  # of the whole set, 480, halves
+    assert suggested in tried
+    assert "what ended the search was memory" in (found.directory / "train.log").read_text()
+
+
+def test_where_nothing_fits_into_memory_that_is_told(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting(0, monkeypatch)
+    with pytest.raises(RunError, match=r"^find_batch_size=true: not even one example at a time fits into memory$"):
+        train(*SMALL, "data.num_train=100", "find_batch_size=true")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +120,10 @@ def test_a_search_is_recorded_says_what_to_type_and_does_not_train(
         (["find_lr=true", "find_batch_size=true"], "find_batch_size=true: one search at a time"),
         (["find_lr=true", "tune.find_lr.min_lr=1", "tune.find_lr.max_lr=1"], "min_lr=1: must be below"),
         (["find_batch_size=true", "tune.find_batch_size.init_val=9000"], "init_val=9000: must be at most"),
+        (
+            ["find_batch_size=true", "tune.find_batch_size.max_val=8193"],
+            "max_val=8193: Lightning's search ends at 8192",
+        ),
         (["find_lr=true", "tune.find_lr.min_lr=-1"], "tune.find_lr.min_lr=-1: must be a number in (0, inf)"),
         (["find_lr=true", "tune.find_lr.num_training=0.5"], "num_training=0.5: must be a whole number"),
         (["find_lr=true", "~optimizer.lr"], "there is no optimizer.lr to look for"),

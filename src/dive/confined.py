@@ -15,6 +15,8 @@ def reaching_out(key: str, value: Any) -> str | None:
     >>> reaching_out("callbacks.best.filename", "best"), reaching_out("callbacks.best.filename", "../best")
     (None, 'must be a name within the run')
     """
+    if isinstance(value, str) and "${" in value:
+        return "must be without ${: in a configuration that is resolved, it would be resolved once more"
     name = key.rpartition(".")[2]
     if name == "dirpath" and value is not None:
         return "must be null: a run writes into its own directory"

@@ -10,7 +10,7 @@ from dive.tables import Row, read_table, write_table
 
 def read_rows(path: Path) -> dict[int, Row]:
     """A metrics table by step; empty where the file does not exist."""
-    return {int(row.pop("step")): row for row in read_table(path)}
+    return {int(row.pop("step")): row for row in read_table(path) if "step" in row}
 
 
 def write_rows(rows: Mapping[int, Row], path: Path) -> None:

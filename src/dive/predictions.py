@@ -16,19 +16,28 @@ def outputs(task: Task, inputs: Tensor, batch_size: int = 1024) -> Tensor:
 
     Args:
         task: on any device.
-        inputs: ``(num_examples, ...)``, on any device.
+        inputs: ``(num_examples, ...)``, on any device, in any precision.
         batch_size: examples at a time.
 
     Returns:
-        ``(num_examples, num_outputs)``, on the processor.
+        ``(num_examples, num_outputs)``, on the processor, in float32 at least.
     """
     training = task.training
     task.eval()
     try:
         # A compiled model with CUDA graphs puts the next outputs into the same memory: copied before.
-        return torch.cat([task(batch.to(task.device)).cpu() for batch in inputs.split(batch_size)])
+        batches = (as_taken(batch, task).to(task.device) for batch in inputs.split(batch_size))
+        said = torch.cat([task(batch).cpu() for batch in batches])
+        return said.to(torch.promote_types(said.dtype, torch.float32))
     finally:
         task.train(training)
+
+
+def as_taken(inputs: Tensor, task: Task) -> Tensor:
+    """Inputs in the precision of a task's model: ``trainer.precision=bf16-true`` is another than theirs."""
+    # Not `task.dtype`: the model may have been converted without the task.
+    weights = next((weights for weights in task.parameters() if weights.is_floating_point()), None)
+    return inputs if weights is None or not inputs.is_floating_point() else inputs.to(weights.dtype)
 
 
 def probabilities(task: Classification, said: Tensor) -> Tensor:

@@ -36,21 +36,29 @@ def recorded_config(directory: Path) -> Config | None:
 
 
 def recorded_result(directory: Path) -> dict[str, Any]:
-    """What a run's ``result.json`` holds; a run without one has the status ``running``, or was cut off."""
-    try:
-        result = json.loads((directory / "result.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return {"status": "running" if (directory / "config.yaml").exists() else "missing"}
-    return result if isinstance(result, dict) else {"status": "missing"}
+    """What a run's ``result.json`` holds; a run without a sound one has the status ``running``, or was cut off."""
+    result = _mapping(directory / "result.json")
+    rows = result.get("metrics", {})
+    if isinstance(result.get("status"), str) and isinstance(rows, dict) and all(map(_is_mapping, rows.values())):
+        return result
+    return {"status": "running" if (directory / "config.yaml").exists() else "missing"}
 
 
 def recorded_environment(directory: Path) -> dict[str, Any]:
     """What a run's ``environment.json`` holds; empty where there is none that can be read."""
+    return _mapping(directory / "environment.json")
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
-        environment = json.loads((directory / "environment.json").read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # also of letters that are none
         return {}
-    return environment if isinstance(environment, dict) else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -34,7 +34,14 @@ def read_table(path: Path) -> list[Row]:
         return []
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    whole = [row for row in rows if None not in row.values()]
+    whole = [numbers for row in rows if (numbers := _numbers(row)) is not None]
     if len(whole) < len(rows):
-        log.warning("%s is damaged: a line of it breaks off, and is left out", path)
-    return [{name: float(value) for name, value in row.items() if value} for row in whole]
+        log.warning("%s is damaged: a line of it breaks off, or is not of numbers, and is left out", path)
+    return whole
+
+
+def _numbers(row: Mapping[str, str | None]) -> Row | None:
+    try:
+        return {name: float(value) for name, value in row.items() if value != ""}  # type: ignore[arg-type]  # see below
+    except (TypeError, ValueError):  # TypeError: of None, where the line has ended, or has too many
+        return None

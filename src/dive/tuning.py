@@ -8,7 +8,7 @@ import shlex
 from pytorch_lightning.tuner import Tuner
 
 from dive.data.module import DataModule
-from dive.errors import ConfigError
+from dive.errors import ConfigError, RunError
 from dive.learning_rates import find_lr
 from dive.recorded import Config
 from dive.tasks import Task
@@ -17,6 +17,7 @@ from dive.trainer import Trainer
 log = logging.getLogger(__name__)
 
 SEARCHES = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
+MOST = 8192  # examples a batch that Lightning tries, whatever it is asked for
 
 
 def asked(config: Config) -> str | None:
@@ -46,6 +47,8 @@ def asked(config: Config) -> str | None:
         raise ConfigError(
             f"tune.find_batch_size.init_val={size['init_val']}: must be at most max_val={size['max_val']}"
         )
+    if size["max_val"] > MOST:
+        raise ConfigError(f"tune.find_batch_size.max_val={size['max_val']}: Lightning's search ends at {MOST}")
     return name
 
 
@@ -91,23 +94,41 @@ def find_batch_size(
         init_val: where to begin.
         max_val: where to end.
         steps_per_trial: steps that have to fit.
+
+    Raises:
+        RunError: not even one example fits.
     """
     examples = len(data.splits.train)
-    doublings = math.log2(min(max_val, examples) / init_val)
-    # So many trials that none goes beyond what is wanted: at a bound of its own, Lightning suggests what it has
-    # not tried. The whole set is tried by asking for more.
-    trials = 1 + max(0, math.floor(doublings) if max_val < examples else math.ceil(doublings))
-    data.batch_size = init_val  # else Lightning tries the one that is configured first, and takes it for this
-    found = Tuner(trainer).scale_batch_size(
-        task,
-        datamodule=data,
-        init_val=init_val,
-        steps_per_trial=steps_per_trial,
-        max_trials=trials,
-        max_val=init_val * 2 ** (trials + 1),
-    )
-    found = min(found, examples)
-    more = "the whole set" if found == examples else f"max_val={max_val}" if 2 * found > max_val else "memory"
+
+    completed: list[int] = []
+    run = trainer.fit_loop.run
+
+    def noted() -> None:
+        run()
+        completed.append(data.batch_size)
+
+    # Lightning does not tell whether a trial went well: of a search of its own, it suggests what it has not tried,
+    # below the first size and at bounds, and what did not fit, of the whole set.
+    trainer.fit_loop.run = noted
+
+    def fits(size: int) -> bool:
+        data.batch_size = size
+        trial = {"init_val": size, "max_trials": 1, "max_val": size + 1, "steps_per_trial": steps_per_trial}
+        try:
+            Tuner(trainer).scale_batch_size(task, datamodule=data, **trial)
+        except ValueError as error:
+            if size > 1:
+                raise
+            # It goes on with half of the only example.
+            raise RunError("find_batch_size=true: not even one example at a time fits into memory") from error
+        return size in completed
+
+    found, too_large = min(init_val, examples), math.inf
+    while not fits(found):
+        found, too_large = found // 2, found
+    while (larger := min(2 * found, examples)) > found and larger <= max_val and larger < too_large:
+        found, too_large = (larger, too_large) if fits(larger) else (found, larger)
+    more = "the whole set" if found == examples else f"max_val={max_val}" if larger > max_val else "memory"
     log.info("batches of %d were the largest: what ended the search was %s", found, more)
     return found
 

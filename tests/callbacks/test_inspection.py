@@ -51,6 +51,22 @@ def test_a_classification_of_images_shows_everything(fit: Callable[..., Any], tm
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true", "bf16-mixed"])
+def test_a_model_of_another_precision_is_shown(precision: str, fit: Callable[..., Any], tmp_path: Path) -> None:
+    fit(*SOFTMAX, f"trainer.precision={precision}")
+    assert {*IMAGES, "weights", "gradients", "precision and recall", "graph"} <= tags(tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -7e13, 1e30, 3e38])
+def test_a_histogram_of_numbers_that_are_all_the_same_has_all_of_them(value: float, tmp_path: Path) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        add(writer, "weights/x", torch.full((7,), value), 0)
+    (drawn,) = shown(tmp_path).Histograms("weights/x")
+    assert sum(drawn.histogram_value.bucket) == 7
+
+
 def test_a_regression_shows_what_it_has(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*LINEAR)
     assert tags(tmp_path) == {"weights", "gradients", "graph", "custom_scalars__config__"}

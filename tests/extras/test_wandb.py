@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive.errors import RunError
+from dive.errors import ConfigError, RunError
 from dive.loggers import WandB
 from dive.loggers.history import read_rows
 from dive.recorded import essence, flat
@@ -127,3 +127,22 @@ def test_other_processes_do_not_write(folder: Path, monkeypatch: pytest.MonkeyPa
     logger.log_metrics({"val/loss": 1.0}, 0)
     logger.finalize("failed")
     assert not (folder / "run").exists()
+
+
+def test_a_mode_that_is_none_is_one_line(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "nonsense")
+    with pytest.raises(ConfigError, match=r"WANDB_MODE=nonsense: must be offline, online, disabled$"):
+        train(*LINEAR)
+
+
+def test_what_wandb_complains_about_is_one_line(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def refuse(**_: Any) -> None:
+        raise wandb.Error("nobody\nlistens")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(RunError, match=r"^wandb: nobody listens$"):
+        train(*LINEAR)

@@ -100,8 +100,8 @@ def test_values_that_only_look_alike_differ(write: Write) -> None:
 def test_code_versions_and_machine_are_told_where_they_differ(write: Write) -> None:
     environment = {"git_revision": "0123456789", "pid": 1, "packages": {"torch": "2.0", "numpy": "1"}, "gpus": []}
     later = environment | {"pid": 2, "packages": {"torch": "2.1", "numpy": "1"}, "gpus": ["H200"]}
-    one = write("a", {}, {"data_crc32": {"train": "01"}}, environment, "some")
-    other = write("b", {}, {"data_crc32": {"train": "02"}}, later, "other")
+    one = write("a", {}, {"status": "finished", "data_crc32": {"train": "01"}}, environment, "some")
+    other = write("b", {}, {"status": "finished", "data_crc32": {"train": "02"}}, later, "other")
     found = compare(runs([one, other])).circumstances
     assert found.keys() == {"code", "packages.torch", "gpus", "data_crc32.train"}
     assert found["packages.torch"] == ["2.0", "2.1"]

@@ -14,6 +14,7 @@ from dive.compose import CONF, settings
 from dive.errors import ConfigError, DataError, RunError
 from dive.inspection.assessment import deviations
 from dive.inspection.evaluation import evaluation
+from dive.predictions import outputs
 
 Train = Callable[..., Any]
 
@@ -80,7 +81,7 @@ def test_so_do_those_of_other_settings(words: tuple[str, ...], train: Train) -> 
             assert (split, "val_every" in words[-1]) == ("val", True)
     with again.predicting() as task:
         examples = again.examples("test")
-        right = task(examples.inputs).argmax(1) == examples.targets
+        right = outputs(task, examples.inputs).argmax(1) == examples.targets
     if "+trainer.limit_test_batches=1" not in words:
         assert right.float().mean() == pytest.approx(again.metrics("test")["test/acc"])
 
@@ -153,6 +154,9 @@ def broken(run: Path, how: str) -> None:
         (run / "config.yaml").write_bytes(b"\xff\xfe\xff")
     elif how == "code":
         (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": {"_target_": "os.system"}}))
+    elif how == "code, later":  # what Hydra would resolve when it builds
+        config["model"]["activation"] = "${oc.create:{_target_:torch.utils.collect_env.run,command:id}}"
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
     elif how == "no checkpoint":
         for path in (run / "checkpoints").iterdir():
             path.unlink()
@@ -171,6 +175,7 @@ def broken(run: Path, how: str) -> None:
         ("another file", "is not the record of a run: it has no seed, optimize"),
         ("no text", "config.yaml cannot be read"),
         ("code", "model._target_=os.system: not allowed"),
+        ("code, later", r"^model.activation=.*: must be without \$\{"),
         ("no checkpoint", "best.ckpt does not exist, nor does another"),
         ("no best", "best.ckpt does not exist; choose --checkpoint last"),
         ("another model", "does not fit the model of"),
@@ -182,6 +187,34 @@ def test_what_cannot_be_rebuilt_is_told_in_a_line(how: str, says: str, train: Tr
     with pytest.raises((RunError, ConfigError), match=says) as told:
         evaluation(run, checkpoint="best")
     assert "\n" not in str(told.value)
+
+
+def test_what_is_not_built_again_need_not_be_installed(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(*shortened("mlp")).directory
+    monkeypatch.setattr("dive.loggers.TensorBoard.requires", "no_such_package", raising=False)
+    assert not deviations(evaluation(run).metrics("test"), evaluation(run).recorded("test"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("result.json", b"{}"),
+        ("result.json", b"\xff\xfe"),
+        ("result.json", b'{"status": "finished", "metrics": null}'),
+        ("result.json", b'{"status": "finished", "metrics": {"best": 1}}'),
+        ("environment.json", b"\xff\xfe"),
+        ("environment.json", b'{"torch_threads": true}'),
+        ("metrics.csv", b"step,val/loss\n1,much\n"),
+        ("metrics.csv", b"val/loss\n1\n"),
+    ],
+)
+def test_damaged_records_are_taken_for_none(file: str, content: bytes, train: Train) -> None:
+    run = train(*shortened("mlp")).directory
+    (run / file).write_bytes(content)
+    again = evaluation(run)
+    assert again.metrics("val")["val/loss"] > 0
+    assert bool(again.recorded("test")) == (file != "result.json")
+    assert bool(again.recorded("val")) == (file != "metrics.csv")
 
 
 def test_data_that_are_gone_are_named_by_their_key(train: Train, tmp_path: Path) -> None:

@@ -66,6 +66,23 @@ def test_a_run_that_went_on_is_compared_as_a_whole(
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["resume"] is None
 
 
+def test_that_it_went_on_may_be_why_it_differs(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(*shortened("mlp")).directory
+    train(f"resume={run}", "trainer.max_epochs=4", "trainer.gradient_clip_val=0.01", directory=run)
+    with (run / "command.txt").open("a") as file:
+        file.write("\x1b[31mred\n")
+    capsys.readouterr()
+    assert reproduce(run, tmp_path / "again") is OTHER
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert (
+        said.partition("how they came about:\n")[2].count("it was gone on with, perhaps with other settings: ")
+        == 2
+    )
+
+
 def test_a_job_of_a_sweep_can_be_run_again(train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR, "sweep=lr", "optimizer.lr=0.01").directory
     assert reproduce(run, tmp_path / "again") is SAME

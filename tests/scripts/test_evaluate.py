@@ -121,8 +121,25 @@ def test_the_model_is_written_for_other_programs(train: Train, evaluate: Evaluat
     again = evaluation(run)
     again.task.eval()
     with again.predicting() as task:
-        inputs = again.examples("test").inputs
+        inputs = again.examples("test").inputs.double()
         assert torch.allclose(torch.export.load(tmp_path / "out.pt2").module()(inputs), task.model(inputs))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
+def test_what_a_model_of_few_digits_says_is_written(
+    precision: str, train: Train, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    run = train(*shortened("mlp"), f"trainer.precision={precision}").directory
+    files = {word: tmp_path / word.strip("-") for word in ("--predictions", "--torch-export")}
+    evaluate(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
+    table = pd.read_csv(files["--predictions"])
+    again = evaluation(run).recorded("test")
+    assert (table["true"] == table["predicted"]).mean() == pytest.approx(again["test/acc"], abs=0.011)
+
+
+def test_that_a_part_alone_is_scored_is_told(train: Train, evaluate: Evaluate) -> None:
+    run = train(*shortened("mlp"), "+trainer.limit_test_batches=1").directory
+    assert ", of which trainer.limit_test_batches=1 is scored" in evaluate(run)
 
 
 @pytest.mark.parametrize(

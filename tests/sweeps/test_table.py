@@ -66,8 +66,35 @@ def test_jobs_that_differ_in_more_than_what_varies_are_not_taken_for_seeds_of_on
         fake_run(name, {"name": name}, score=0.5)
     record(["seed"], words)
     table = read(sweep_dir)
-    assert sorted(table.over_seeds()[["others", "n"]].to_numpy().tolist()) == [["epochs=1", 2], ["epochs=2", 2]]
-    assert "others" in table.brief()
+    assert table.varied == ["seed", "epochs"]
+    assert sorted(table.over_seeds()[["epochs", "n"]].to_numpy().tolist()) == [["1", 2], ["2", 2]]
+
+
+def test_a_setting_is_the_same_however_it_was_typed_and_if_it_was_not(
+    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+) -> None:
+    config = {"data": {"shuffle": True}, "clip": None, "draw": 12345678901}
+    typed = ["data.shuffle=True", "clip=null", "draw=12345678901"]
+    for seed in range(4):
+        fake_run(str(seed), config | {"seed": seed}, score=0.5)
+    fake_run("4", config | {"draw": 12345678902}, score=0.5)
+    words = {str(seed): [f"seed={seed}", *(typed if seed > 1 else [])] for seed in range(4)}
+    record(["seed"], words | {"4": ["draw=12345678902"]})
+    table = read(sweep_dir)
+    assert table.varied == ["seed", "draw"]
+    assert sorted(table.over_seeds()[["draw", "n"]].to_numpy().tolist()) == [
+        ["12345678901", 4],
+        ["12345678902", 1],
+    ]
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "", "/tmp/x"])
+def test_a_record_that_names_what_is_not_in_the_sweep_is_refused(
+    name: str, sweep_dir: Path, record: Callable[..., None]
+) -> None:
+    record(["seed"], {name: ["seed=0"]})
+    with pytest.raises(RunError, match=r"sweep\.json: .* is no name of a job$"):
+        read(sweep_dir)
 
 
 @pytest.mark.parametrize("optimize", ["val/acc", "val/loss"])

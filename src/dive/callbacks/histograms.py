@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from dive.callbacks.showing import Showing
@@ -34,7 +35,24 @@ def add(writer: Any, name: str, values: Tensor, step: int) -> None:
         values: of any shape.
         step: the last one that was taken.
     """
-    finite = values[values.isfinite()]
+    finite = values[values.isfinite()].double().cpu()
     if len(finite):
-        # TensorBoard's own bins end at 1e20, and with all values beyond them it raises.
-        writer.add_histogram(name, finite, step, bins=BINS)
+        writer.add_histogram(name, finite, step, bins=edges(finite).numpy())
+
+
+def edges(values: Tensor) -> Tensor:
+    """Those of `BINS` bins of equal width over all values, ``(BINS + 1,)``; of values all the same, around them.
+
+    TensorBoard's own bins end at 1e20. Those of numpy cannot be told from each other around large values that are
+    all the same.
+
+    Args:
+        values: float64, finite, of any shape.
+
+    >>> edges(torch.full((3,), 1e30, dtype=torch.float64)).unique().shape
+    torch.Size([65])
+    """
+    low, high = values.min().item(), values.max().item()
+    largest = max(abs(low), abs(high))
+    margin = 0.0 if high - low > 1e-9 * largest else max(0.5, 1e-3 * largest)
+    return torch.linspace(low - margin, high + margin, BINS + 1, dtype=torch.float64)

@@ -10,6 +10,7 @@ import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]  # it is, but not in so many words
 
 from dive.callbacks.showing import writers
+from dive.predictions import as_taken
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class ModelGraph(pl.Callback):
             if not writing or trainer.global_step > 0:
                 return
             model = copy.deepcopy(pl_module.model).cpu().eval()
-            example = trainer.datamodule.splits.val.inputs[:1].cpu()
+            example = as_taken(trainer.datamodule.splits.val.inputs[:1].cpu(), pl_module)
             for writer in writing:
                 try:
                     with redirect_stdout(None):  # it prints what it raises

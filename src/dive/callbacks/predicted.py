@@ -34,7 +34,8 @@ class Predicted(Showing):
         if not isinstance(task, Classification):
             return
         if self._said.get(task, (-1, None))[0] != step:
-            self._said[task] = (step, predict(task, trainer.datamodule.splits.val))
+            with trainer.precision_plugin.forward_context():
+                self._said[task] = (step, predict(task, trainer.datamodule.splits.val))
         self.show_predictions(writer, self._said[task][1], trainer.datamodule, step)
 
     @abstractmethod

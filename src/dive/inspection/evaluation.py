@@ -72,7 +72,7 @@ class Evaluation:
         return {name: value for name, value in row.items() if name.startswith(f"{split}/")}
 
     def examples(self, split: str) -> TensorSet:
-        """Those of a split, in the precision that the model takes.
+        """Those of a split.
 
         Raises:
             DataError: there is no such split.
@@ -80,8 +80,12 @@ class Evaluation:
         found = self.data.splits.test if split == "test" else self.data.splits.val
         if found is None:
             raise DataError(f"{self.data.name} has no test split; choose --split val")
-        precision = self.trainer.precision_plugin
-        return TensorSet(precision.convert_input(found.inputs), precision.convert_input(found.targets))
+        return found
+
+    def limit(self, split: str) -> float | int:
+        """How much of a split is scored: a share, as 1.0, or a number of batches."""
+        limit: float | int = getattr(self.trainer, f"limit_{split}_batches")
+        return limit
 
     @contextmanager
     def predicting(self) -> Iterator[Task]:
@@ -109,7 +113,7 @@ def evaluation(
         ConfigError: the configuration is not one that may be built.
         DataError: the data are not where they were.
     """
-    settings = checked_config(directory)
+    settings = checked_config(directory, without=("callbacks", "logger"))
     quiet()
     path = kept_checkpoint(directory, checkpoint)
     saved = checkpoints.load(path)
@@ -132,9 +136,7 @@ def evaluation(
         told = " ".join(str(error).split())
         raise RunError(f"{path} does not fit the model of {directory / 'config.yaml'}: {told}") from error
     one = {"accelerator": chosen, "devices": 1, "num_nodes": 1, "strategy": "auto", "profiler": None}
-    trainer = build.trainer(
-        settings | {"callbacks": {}, "logger": {}, "trainer": settings["trainer"] | one}, directory
-    )
+    trainer = build.trainer(settings | {"trainer": settings["trainer"] | one}, directory)
     trainer.compile_where_asked(task)
     steps = int(saved.get("global_step", 0))
     return Evaluation(

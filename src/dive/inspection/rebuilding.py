@@ -1,6 +1,6 @@
 """A run's own record, taken for what it is: a file that anybody may have written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,11 +21,12 @@ BUILT = ("trainer", "data", "model", "task", "optimizer")
 HYDRAS = ("hydra", "defaults")  # keys on which Hydra would act
 
 
-def checked_config(directory: Path) -> Config:
+def checked_config(directory: Path, without: Sequence[str] = ()) -> Config:
     """What a run's ``config.yaml`` holds, if that can be built.
 
     Args:
         directory: of the run.
+        without: groups of it that are not to be built; they are empty in what is returned.
 
     Raises:
         RunError: there is no run, or the file is not the record of one.
@@ -45,6 +46,7 @@ def checked_config(directory: Path) -> Config:
         raise RunError(f"{file} is not the record of a run: it has no {', '.join(missing)}")
     if strange := [key for key in HYDRAS if key in config]:
         raise RunError(f"{file} is not the record of a run: it has {', '.join(strange)}")
+    config |= {group: {} for group in without}
     check(config)
     if search := next((name for name in SEARCHES if config.get(name)), None):
         raise RunError(f"{directory}: is a search ({search}=true), and has trained nothing")
@@ -110,7 +112,7 @@ def as_many_threads(directory: Path) -> Iterator[None]:
         directory: of the run; where it has not recorded them, there are as many as before.
     """
     before, recorded = torch.get_num_threads(), recorded_environment(directory).get("torch_threads")
-    if isinstance(recorded, int) and recorded > 0:
+    if type(recorded) is int and recorded > 0:
         torch.set_num_threads(recorded)
     try:
         yield

@@ -79,18 +79,24 @@ def comparable_config(directory: Path) -> Config:
 
 
 def _tell_beginning(directory: Path, at_revision: bool) -> None:
-    try:
-        commands = (directory / "command.txt").read_text().splitlines()
-    except FileNotFoundError:
-        commands = ["not recorded"]
-    CONSOLE.print(f"recorded: {commands[0]}")
-    for command in commands[1:]:
+    first, *later = _commands(directory) or ["no command"]
+    CONSOLE.print(f"recorded: {first}")
+    for command in later:
         CONSOLE.print(f"and then: {command}")
     then, now = provenance.recorded_code(directory), provenance.code()
     if then and then != now and not at_revision:
         CONSOLE.print(
             f"code: {provenance.in_words(then)} then, {_named(then, now)} now; --at-revision runs that of then"
         )
+
+
+def _commands(directory: Path) -> list[str]:
+    try:
+        lines = (directory / "command.txt").read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    # Anybody may have written it, and a terminal would obey what it cannot show.
+    return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines]
 
 
 def _named(then: str, now: str) -> str:
@@ -134,6 +140,9 @@ def _verdict(directory: Path, into: Path, changed: list[str]) -> bool:
     why = [f"config.yaml was changed since: {line}" for line in changed]
     why += [f"configuration: {line}" for line in differences(then, now)]
     why += circumstances_apart(directory, into)
+    went_on = [
+        f"it was gone on with, perhaps with other settings: {command}" for command in _commands(directory)[1:]
+    ]
     CONSOLE.print(f"again: {into}")
     if not apart:
         kept = sorted(path.name for path in (into / "checkpoints").glob("*.ckpt"))
@@ -143,7 +152,7 @@ def _verdict(directory: Path, into: Path, changed: list[str]) -> bool:
         _tell("although these differ:", why)
         return True
     _tell("not identical:", apart)
-    _tell("what differs of how they came about:", why or ["nothing that is recorded"])
+    _tell("what differs of how they came about:", why + went_on or ["nothing that is recorded"])
     if "data_crc32" not in recorded_result(directory):
         CONSOLE.print("  whether the data are the same was not recorded")
     return False

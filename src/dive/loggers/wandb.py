@@ -2,14 +2,18 @@
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
+from dive.errors import RunError
 from dive.loggers.base import hyperparameters, note_id, noted_id, shortest
+
+MODES = ("offline", "online", "disabled")
 
 # Metrics and configuration are all that is told: no terminal, no code, no machine.
 SETTINGS = {
@@ -38,6 +42,10 @@ class WandB(loggers.WandbLogger):
     Args:
         save_dir: the run's directory.
         project: under which Weights & Biases shows the run; a name, of letters, digits and ``. _ -``.
+
+    Raises:
+        RunError: (from its methods) Weights & Biases cannot be reached, or does not take the run.
+        ValueError: ``WANDB_MODE`` is none of `MODES`.
     """
 
     requires = "wandb"
@@ -45,11 +53,14 @@ class WandB(loggers.WandbLogger):
     def __init__(self, save_dir: str | os.PathLike[str], project: str = "dive") -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         self.folder = Path(save_dir)
+        mode = os.environ.get("WANDB_MODE", "offline")
+        if mode not in MODES:
+            raise ValueError(f"WANDB_MODE={mode}: must be {', '.join(MODES)}")
         super().__init__(
             name=self.folder.name,
             save_dir=self.folder,
             project=project,
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             reinit="create_new",  # runs of one process are several
             settings=SETTINGS,
         )
@@ -61,7 +72,8 @@ class WandB(loggers.WandbLogger):
         if self._experiment is None and rank_zero_only.rank == 0:
             self._id = noted_id(self.folder, "wandb") or secrets.token_hex(4)
             self._wandb_init |= {"id": self._id, "config": hyperparameters(self.folder)}
-            _ = super().experiment
+            with named_errors():
+                _ = super().experiment
             for link in (path for path in (self.folder / "wandb").rglob("*") if path.is_symlink()):
                 link.unlink()  # to a log of its own elsewhere: a run with links in it is not gone on with
             note_id(self.folder, "wandb", self._id)
@@ -82,3 +94,14 @@ class WandB(loggers.WandbLogger):
         """End the run: nothing more is logged."""
         if self._experiment is not None:
             self._experiment.finish(exit_code)
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Tell what wandb has to complain about in one line."""
+    import wandb
+
+    try:
+        yield
+    except wandb.Error as error:
+        raise RunError(f"wandb: {' '.join(str(error).split())}") from error

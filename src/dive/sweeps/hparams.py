@@ -49,7 +49,7 @@ def write(table: SweepTable) -> None:
     )
     for i, job in enumerate(table.jobs.to_dict("records")):
         directory = table.directory / str(job["job"])
-        if directory.is_dir():
+        if directory.is_dir() and not directory.is_symlink():  # a link may lead anywhere
             values = {key: values[i] for key, values in keys.items()}
             scalars = {tag(column): math.nan if pd.isna(job[column]) else job[column] for column in metrics}
             told = events(experiment, values, str(job["status"]), scalars, ended_at(directory))

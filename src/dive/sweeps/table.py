@@ -1,6 +1,7 @@
 """The jobs of a sweep as a table: what was asked for, and what became of it."""
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pandas as pd
 from dive.direction import direction
 from dive.errors import RunError
 from dive.metrics_table import best, final, read_rows
-from dive.recorded import flat, recorded_config, recorded_result
-from dive.sweeps.jobs import by_key
+from dive.recorded import recorded_config, recorded_result
+from dive.sweeps.asked import asked
 from dive.sweeps.record import RECORD, is_running, read_record
 from dive.tables import Row
 
@@ -60,7 +61,7 @@ class SweepTable:
 
     def over_seeds(self) -> pd.DataFrame:
         """Mean, standard deviation and number of scores of jobs that differ in their seed alone, best first."""
-        keys = [key for key in [*self.varied, *self._others()] if key != SEED]
+        keys = [key for key in self.varied if key != SEED]
         scores = self.finished.assign(score=self.finished["score"].astype(float))
         grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
         table = grouped["score"].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
@@ -74,12 +75,8 @@ class SweepTable:
     def brief(self) -> pd.DataFrame:
         """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
         scored = ["optimize", "score"] if self.jobs["optimize"].nunique() > 1 else ["score"]
-        columns = ["job", *self.varied, *self._others(), "status", *scored, "best epoch", "seconds"]
+        columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
-
-    def _others(self) -> list[str]:
-        # Jobs of several commands may differ in more than the keys that vary within each.
-        return ["others"] if self.jobs["others"].nunique() > 1 else []
 
     @property
     def lower_is_better(self) -> bool:
@@ -105,23 +102,6 @@ def cell_text(cell: Any) -> str:
     return str(cell)
 
 
-def value_text(value: Any) -> str:
-    """A value of a key, the same however it was written, and whether it was typed or stood in the configuration.
-
-    >>> value_text("0.10"), value_text(0.1), value_text("[8, 8]"), value_text([8, 8]), value_text(True)
-    ('0.1', '0.1', '[8,8]', '[8,8]', 'true')
-    """
-    if value is None or isinstance(value, dict):  # not set, or a group of settings that no word names
-        return "default"
-    if isinstance(value, list):
-        return f"[{','.join(value_text(item) for item in value)}]"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    try:
-        return f"{float(text):.10g}"
-    except ValueError:
-        return text.replace(" ", "") if text.startswith("[") else text
-
-
 def read(directory: Path) -> SweepTable:
     """The table of a sweep as its directory stands.
 
@@ -131,21 +111,23 @@ def read(directory: Path) -> SweepTable:
     if not (directory / RECORD).is_file():
         raise RunError(f"{directory} holds no sweep: {directory / RECORD} does not exist")
     record = read_record(directory)
+    words = {name: job["words"] for name, job in record["jobs"].items()}
+    settings, varied = asked(directory, words, record["varied"])
     running = is_running(directory)
     rows, optimized = [], []
-    for name, job in record["jobs"].items():
+    for name in words:
         result = recorded_result(directory / name)
         optimized.append(result.get("optimize"))
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
-        rows.append(_row(directory / name, job["words"], record["varied"], result))
+        rows.append(_row(directory / name, words[name], {key: settings[name][key] for key in varied}, result))
     metrics = set(filter(None, optimized))
     optimize = metrics.pop() if len(metrics) == 1 else None
-    jobs = pd.DataFrame(rows, columns=None if rows else ["job", *record["varied"], *COLUMNS])
+    jobs = pd.DataFrame(rows, columns=None if rows else ["job", *varied, *COLUMNS])
     jobs["best epoch"] = jobs["best epoch"].astype("Int64")
-    table = SweepTable(directory, record["varied"], optimize, jobs)
+    table = SweepTable(directory, varied, optimize, jobs)
     order = jobs["score"].sort_values(ascending=table.lower_is_better, kind="stable", na_position="last").index
-    return SweepTable(directory, record["varied"], optimize, jobs.loc[order].reset_index(drop=True))
+    return SweepTable(directory, varied, optimize, jobs.loc[order].reset_index(drop=True))
 
 
 def _logged(directory: Path) -> dict[str, Row]:
@@ -155,14 +137,13 @@ def _logged(directory: Path) -> dict[str, Row]:
     return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}
 
 
-def _row(directory: Path, words: list[str], varied: list[str], result: dict[str, Any]) -> dict[str, Any]:
-    typed = by_key(words)
-    if not typed.keys() >= set(varied):  # asked for when this key was at its default
-        typed = dict(flat(recorded_config(directory) or {})) | typed
+def _row(
+    directory: Path, words: Sequence[str], varied: Mapping[str, str], result: Mapping[str, Any]
+) -> dict[str, Any]:
     metrics = result.get("metrics") or _logged(directory)
     return {
         "job": directory.name,
-        **{key: value_text(typed.get(key)) for key in varied},
+        **varied,
         "others": " ".join(word for word in words if word.partition("=")[0].lstrip("+~") not in (*varied, SEED)),
         "status": result["status"],
         "optimize": result.get("optimize"),
