@@ -67,11 +67,7 @@ def assess(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"{directory}: {run.checkpoint}.ckpt, {split} split of {run.data.name}, {len(examples)} examples"
-        + (
-            ""
-            if run.limit(split) == 1.0
-            else f", of which trainer.limit_{split}_batches={run.limit(split)} is scored"
-        )
+        + run.part(split)
     )
     console.print(_table(found, recorded))
     if run.elsewhere and recorded:

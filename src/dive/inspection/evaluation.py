@@ -82,10 +82,11 @@ class Evaluation:
             raise DataError(f"{self.data.name} has no test split; choose --split val")
         return found
 
-    def limit(self, split: str) -> float | int:
-        """How much of a split is scored: a share, as 1.0, or a number of batches."""
-        limit: float | int = getattr(self.trainer, f"limit_{split}_batches")
-        return limit
+    def part(self, split: str) -> str:
+        """Which part of a split is scored, in words; empty for all of it."""
+        limit = getattr(self.trainer, f"limit_{split}_batches")
+        whole = isinstance(limit, float) and limit == 1  # the number 1 is a batch
+        return "" if whole else f", of which trainer.limit_{split}_batches={limit} is scored"
 
     @contextmanager
     def predicting(self) -> Iterator[Task]:
