@@ -12,6 +12,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, metavar="RUN_DIR", help="the directory of a run")
     parser.add_argument("--split", choices=["val", "test"], help="default: test, or val where there is no test")
     parser.add_argument("--data", metavar="NAME", help="another set than the run's own, such as garments")
+    parser.add_argument("--data-at", type=Path, metavar="PATH", help="where the data are by now")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: best, where it is kept")
     parser.add_argument(
         "--accelerator", choices=["cpu", "gpu", "cuda", "mps"], help="another than that of the run"

@@ -20,13 +20,14 @@ def main() -> None:
         action="store_true",
         help="with the recorded revision and code.diff: that is code of whoever made the run",
     )
+    parser.add_argument("--data-at", type=Path, metavar="PATH", help="where the data are by now")
     arguments = parser.parse_args()
     into = arguments.into or Path("outputs", "reproduced", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
     from dive.inspection.reproduction import reproduce  # slow to import: --help need not wait
 
     with told_in_one_line():
-        same = reproduce(arguments.directory.absolute(), into.absolute(), arguments.at_revision)
+        same = reproduce(arguments.directory.absolute(), into.absolute(), arguments.at_revision, arguments.data_at)
     sys.exit(0 if same else 1)
 
 

@@ -10,8 +10,8 @@ import yaml
 from dive import allowed
 from dive.allowed import added, locate
 from dive.check import check
-from dive.compose import CONF
 from dive.errors import ConfigError
+from dive.groups import CONF
 
 
 def targets(node: Any) -> list[str]:

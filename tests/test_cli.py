@@ -41,7 +41,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["optimiser.lr=1"],
         r"optimiser: unknown; did you mean 'optimizer'\? Choose from .*trainer.*",
     ),
-    "a_number_for_a_name": (["model=3"], r"Config group override must be a string or a list\. Got int"),
+    "a_number_for_a_name": (["model=3"], r"model=3: must be a name; choose from linear_regression, .*"),
+    "nothing_for_a_name": (["scheduler=null"], r"scheduler=null: must be a name; choose from cosine, none, step"),
     "list_with_a_space": (
         ["model.num_hiddens=[64,", "64]"],
         r"model\.num_hiddens=\[64,: cannot be read; .* in quotes: 'KEY=\[1, 2\]'; a text: .*",
@@ -159,9 +160,12 @@ def test_a_name_that_is_no_plain_name_of_a_directory_is_refused(name: str) -> No
 def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
     error = HydraException("Error locating target")
     error.__cause__ = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert cli.one_line(error) == (
-        "optuna is not installed; searches and clusters need it: pip install -e '.[sweeps]'"
-    )
+    assert cli.one_line(error) == ("optuna is not installed: pip install -e '.[sweeps]'")
+
+
+def test_a_package_that_no_sweep_needs_is_not_said_to_be_one_of_sweeps() -> None:
+    error = ModuleNotFoundError("No module named 'tensorboard.summary'", name="tensorboard.summary")
+    assert cli.one_line(error) == "tensorboard.summary is not installed: pip install -e '.'"
 
 
 def test_errors_that_are_each_other_s_cause_come_to_an_end() -> None:
@@ -251,6 +255,14 @@ def test_resume_reads_the_recorded_configuration_and_stays_in_the_directory(run:
     assert len(values) == len(overrides)
     for key in ("resume", "hydra.run.dir"):
         assert str(values[key]) == str(run)
+
+
+def test_what_is_spelled_out_stays_as_it_is_for_further_processes_of_a_run(run: Path) -> None:
+    expanded = cli.expand_resume(["train.py", f"resume={run}", "callbacks=null"])
+    assert cli.expand_resume(cli.checked([*expanded, "hydra.job.name=train_ddp_process_1"])) == [
+        *expanded,
+        "hydra.job.name=train_ddp_process_1",
+    ]
 
 
 def test_resume_takes_a_path_relative_to_where_one_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,6 +430,12 @@ def test_a_mistake_costs_one_line(name: str, background: Background) -> None:
     assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(background.tmp)))}\n", done.stderr), (
         done.stderr
     )
+
+
+def test_a_run_that_was_refused_leaves_no_directory(background: Background) -> None:
+    for name in ("misspelled_key", "empty_batch"):
+        assert background[name].returncode != 0
+        assert not (background.tmp / "run" / name).exists()
 
 
 def test_the_traceback_is_there_for_who_wants_it(background: Background) -> None:

@@ -9,7 +9,8 @@ import yaml
 
 import dive.data
 from dive import build
-from dive.compose import CONF, settings
+from dive.compose import settings
+from dive.groups import CONF
 
 SMALL_IMAGES = ("data=garments", "data.num_train=64", "data.num_test=32", "data.val_size=32", "data.batch_size=32")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dive.compose import CONF, settings
+from dive.compose import settings
+from dive.groups import CONF
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in DOCS.glob("*.md") if ">>> " in path.read_text())

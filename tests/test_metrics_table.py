@@ -1,8 +1,9 @@
 """metrics.csv: what of it is best, and what last. Reading and writing are tested with `dive.loggers.History`."""
 
 import math
+from pathlib import Path
 
-from dive.metrics_table import best, final
+from dive.metrics_table import best, final, so_far, write_rows
 
 ROWS = {
     9: {"epoch": 1.0, "val/loss": 0.2, "val/acc": 0.5},
@@ -21,3 +22,14 @@ def test_the_last_value_of_each_metric_is_final_whenever_it_came() -> None:
     last = final(ROWS)
     assert (last["epoch"], last["val/acc"]) == (2, 0.5)
     assert math.isnan(last["val/loss"])
+
+
+def test_of_a_run_without_a_result_an_epoch_with_nan_is_not_best_but_may_be_last(tmp_path: Path) -> None:
+    assert so_far(tmp_path) == {"best": {}, "final": {}}
+    write_rows(ROWS | {19: {"epoch": 3.0, "val/loss": math.nan, "val/acc": 0.9}}, tmp_path / "metrics.csv")
+    assert so_far(tmp_path)["best"] == {}
+    (tmp_path / "config.yaml").write_text("optimize: val/acc")
+    found = so_far(tmp_path)
+    assert found["best"] == {"val/loss": 0.3, "val/acc": 0.8}
+    assert found["final"]["val/acc"] == 0.9
+    assert math.isnan(found["final"]["val/loss"])

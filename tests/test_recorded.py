@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
-from dive.recorded import LOADER, differences, essence, fingerprint, flat, recorded_config, recorded_result
+from dive.locks import LOCK
+from dive.recorded import (
+    LOADER,
+    differences,
+    essence,
+    fingerprint,
+    flat,
+    recorded_config,
+    recorded_result,
+    result_by_now,
+)
 
 CONFIG = {"seed": 0, "optimizer": {"lr": 0.1, "betas": [0.9, 0.999]}, "model": {"name": "a"}}
 
@@ -90,6 +101,18 @@ def test_a_run_without_a_whole_result_is_running_once_it_has_begun(text: str | N
     assert recorded_result(tmp_path) == {"status": "missing"}
     (tmp_path / "config.yaml").touch()
     assert recorded_result(tmp_path) == {"status": "running"}
+
+
+def test_a_run_is_running_while_somebody_is_at_it_and_interrupted_after(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert result_by_now(tmp_path) == {"status": "interrupted"}
+    assert not (tmp_path / LOCK).exists(), "looking leaves nothing"
+    with FileLock(tmp_path / LOCK):
+        assert result_by_now(tmp_path) == {"status": "running"}
+    assert result_by_now(tmp_path) == {"status": "interrupted"}
+    (tmp_path / "result.json").write_text('{"status": "failed"}')
+    assert result_by_now(tmp_path) == {"status": "failed"}
+    assert result_by_now(tmp_path / "nowhere") == {"status": "missing"}
 
 
 def test_a_directory_that_is_not_there_has_no_result(tmp_path: Path) -> None:

@@ -233,12 +233,19 @@ def test_an_interrupted_run_with_a_checkpoint_says_how_to_go_on(directory: Path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_result_that_json_cannot_hold_is_an_error_and_no_file(value: float, directory: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"), Run(directory, CONFIG) as run:
-        run.finish({"score": value})
+def test_numbers_that_json_does_not_have_are_null(value: float, directory: Path) -> None:
+    with Run(directory, CONFIG) as run:
+        run.finish({"score": 0.5, "metrics": {"best": {}, "final": {"val/loss": value}}})
+    told = result(directory)
+    assert (told["status"], told["score"], told["metrics"]["final"]) == ("finished", 0.5, {"val/loss": None})
+
+
+def test_a_result_that_json_cannot_hold_is_an_error_and_no_file(directory: Path) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"), Run(directory, CONFIG) as run:
+        run.finish({"score": object()})
     told = result(directory)
     assert told["status"] == "failed"
-    assert told["error"].startswith("ValueError: ")
+    assert told["error"].startswith("TypeError: ")
     assert "score" not in told
 
 

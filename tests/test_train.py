@@ -168,7 +168,7 @@ def test_two_processes_take_the_steps_of_one(train: Callable[..., Any], tmp_path
     assert done.stdout.count("best epoch") == 1
 
 
-def test_two_processes_share_a_last_batch_of_one_example_also_in_sequence(tmp_path: Path) -> None:
+def test_two_processes_share_a_last_batch_of_one_example_also_in_sequence_and_go_on(tmp_path: Path) -> None:
     command = (
         "model=linear_regression",
         "data.num_train=33",
@@ -180,6 +180,9 @@ def test_two_processes_share_a_last_batch_of_one_example_also_in_sequence(tmp_pa
         [sys.executable, "train.py", *command, f"hydra.run.dir={tmp_path}"], cwd=ROOT, check=True, timeout=120
     )
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 6
+    more = [f"resume={tmp_path}", "trainer.max_epochs=4"]
+    subprocess.run([sys.executable, "train.py", *more], cwd=ROOT, check=True, timeout=120)
+    assert json.loads((tmp_path / "result.json").read_text())["steps"] == 8
 
 
 def test_a_sweep_over_models_gives_each_its_own_data(real_data: Path, tmp_path: Path) -> None:

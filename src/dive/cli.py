@@ -4,10 +4,12 @@ import functools
 import inspect
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,11 +19,15 @@ from omegaconf import read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from dive.errors import RunError, UserError, suggestion
+from dive.groups import demand_names
 from dive.resuming import expand_resume
 from dive.sweeps.names import own
 
 # What makes a command that of a sweep.
 SWEEP = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
+
+# Packages that only searches and clusters need.
+OF_SWEEPS = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", "submitit")
 
 _MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
 
@@ -34,7 +40,7 @@ def run(main: Callable[[], object]) -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     try:
-        sys.argv = expand_resume(named(sys.argv))
+        sys.argv = expand_resume(checked(named(sys.argv)))
         if SWEEP.isdisjoint(sys.argv):
             main()
         else:
@@ -71,9 +77,17 @@ def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         try:
             return function(config)
         except _MISTAKES as error:
+            _leave_nothing(Path(HydraConfig.get().runtime.output_dir))
             raise _Mistake(error) from error
 
     return guarded
+
+
+def _leave_nothing(directory: Path) -> None:
+    # Of a run that was refused before it began, there is only what Hydra has noted in its directory.
+    if directory.is_dir() and [path.name for path in directory.iterdir()] == [".hydra"]:
+        shutil.rmtree(directory / ".hydra")
+        directory.rmdir()
 
 
 @contextmanager
@@ -110,7 +124,8 @@ def one_line(error: BaseException) -> str:
             return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null, and has no keys"
         return f"{cause.full_key}: {suggestion(str(cause.key), keys)}"
     if (missing := _missing_package(error)) is not None:
-        return f"{missing} is not installed; searches and clusters need it: pip install -e '.[sweeps]'"
+        extra = ".[sweeps]" if missing.partition(".")[0] in OF_SWEEPS else "."
+        return f"{missing} is not installed: pip install -e '{extra}'"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(f"{error} {cause or ''}".split())
@@ -124,6 +139,13 @@ def _missing_package(error: BaseException | None) -> str | None:
         looked_at.add(id(error))
         error = error.__cause__ or error.__context__
     return None
+
+
+def checked(argv: list[str]) -> list[str]:
+    """What was typed, if each group has a name; what goes on with a run has keys in their place."""
+    if not any(word.startswith(("resume=", "--config-path=")) for word in argv):
+        demand_names(argv[1:])
+    return argv
 
 
 def named(argv: list[str]) -> list[str]:

@@ -13,9 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from dive import build
 from dive.cli import one_line
 from dive.errors import ConfigError
+from dive.groups import CONF, demand_names
 from dive.resuming import resumed
-
-CONF = Path(__file__).parents[2] / "conf"
 
 
 def settings(*overrides: str) -> build.Config:
@@ -51,6 +50,7 @@ def job(overrides: Sequence[str]) -> tuple[build.Config, Path]:
     """
     try:
         if (recorded := resumed(overrides)) is None:
+            demand_names(overrides)
             config = compose_config(overrides, return_hydra_config=True)
         else:
             path, words = recorded

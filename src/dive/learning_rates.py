@@ -75,7 +75,10 @@ def suggestion(rates: Sequence[float], losses: Sequence[float]) -> float:
     """
     finite = [(loss, i) for i, loss in enumerate(losses) if i >= PASSED_OVER and math.isfinite(loss)]
     if len(finite) < FEWEST:
-        raise RunError(f"find_lr=true: {len(losses)} steps say too little; a smaller tune.find_lr.min_lr may help")
+        raise RunError(
+            f"find_lr=true: {len(losses)} steps say too little; a larger tune.find_lr.num_training "
+            "or a smaller tune.find_lr.min_lr may help"
+        )
     lowest = min(finite)[1]
     if lowest == PASSED_OVER:
         raise RunError(

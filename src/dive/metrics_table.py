@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dive.direction import direction
+from dive.recorded import recorded_config
 from dive.tables import Row, read_table, write_table
 
 
@@ -30,3 +31,14 @@ def best(rows: Mapping[int, Row], metric: str) -> Row:
     if not finite:
         return {}
     return (min if direction(metric) == "min" else max)(finite, key=lambda row: row[metric])
+
+
+def so_far(run: Path) -> dict[str, Row]:
+    """``best`` and ``final`` metrics of a run that has not come to a result, as far as it came.
+
+    An epoch in which a metric is NaN is not the best.
+    """
+    rows, config = read_rows(run / "metrics.csv"), recorded_config(run) or {}
+    sound = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
+    found = {"best": best(sound, config["optimize"]) if "optimize" in config else {}, "final": final(rows)}
+    return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}

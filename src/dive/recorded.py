@@ -1,11 +1,14 @@
 """What a run's directory says of it: its configuration, its result, and how two configurations differ."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dive.locks import is_running
 
 Config = dict[str, Any]
 
@@ -42,6 +45,27 @@ def recorded_result(directory: Path) -> dict[str, Any]:
     if isinstance(result.get("status"), str) and isinstance(rows, dict) and all(map(_is_mapping, rows.values())):
         return result
     return {"status": "running" if (directory / "config.yaml").exists() else "missing"}
+
+
+def result_by_now(directory: Path) -> dict[str, Any]:
+    """The same, with the status ``interrupted`` where nobody is at the run any more, as after ``kill -9``."""
+    result = recorded_result(directory)
+    if result["status"] == "running" and not is_running(directory):
+        return {"status": "interrupted"}
+    return result
+
+
+def in_json(value: Any) -> Any:
+    """Plain containers as JSON can hold them: with null for NaN and infinities, which it does not have.
+
+    >>> in_json({"val/acc": 0.5, "val/loss": float("nan")})
+    {'val/acc': 0.5, 'val/loss': None}
+    """
+    if isinstance(value, Mapping):
+        return {key: in_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def recorded_environment(directory: Path) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def resumed(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
     Raises:
         RunError: as above.
     """
+    if any(word.startswith("--config-path=") for word in overrides):
+        return None  # it is spelled out already: Lightning starts further processes with the words of the first
     directory = next((word.removeprefix("resume=") for word in overrides if word.startswith("resume=")), None)
     if directory in (None, "", "null"):
         return None

@@ -25,13 +25,14 @@ from dive.checkpoints import load
 from dive.errors import RunError, UserError
 from dive.files import put, tidy
 from dive.going_on import compare, newest_sound
+from dive.locks import LOCK
 from dive.log import log_to
+from dive.recorded import in_json
 from dive.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = ("last.ckpt", "best.ckpt")
-LOCK = ".lock"
 STATUS = Path("/proc/self/status")
 
 
@@ -130,7 +131,7 @@ class Run:
     def _write_result(self, result: dict[str, Any]) -> None:
         if rank_zero_only.rank == 0:
             result |= {"seconds": time.perf_counter() - self._start, "peak_memory_mb": peak_memory_mb()}
-            put(self.directory / "result.json", json.dumps(result, indent=2, allow_nan=False) + "\n", durable=True)
+            put(self.directory / "result.json", json.dumps(in_json(result), indent=2) + "\n", durable=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -36,7 +36,7 @@ def asked(config: Config) -> str | None:
         raise ConfigError(f"{wanted[1]}=true: one search at a time; leave out {name}=true")
     if config.get("resume") is not None:
         raise ConfigError(
-            f"resume={config['resume']}: with {name}=true; a search is not gone on with, and begins anew"
+            f"{name}=true: a search is not gone on with, and begins anew: leave out resume={config['resume']}"
         )
     group, _, key = SEARCHES[name].partition(".")
     if key not in config[group]:

@@ -24,7 +24,7 @@ from dive.callbacks import Norms, PRCurves
 from dive.callbacks.first_layer import pixel_weights
 from dive.callbacks.histograms import add
 from dive.callbacks.norms import norm
-from dive.compose import CONF
+from dive.groups import CONF
 from dive.predictions import Predictions, predict
 
 GARMENTS = ("data=garments", "data.num_train=96", "data.num_test=32", "data.val_size=48", "data.batch_size=16")

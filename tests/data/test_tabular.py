@@ -73,6 +73,13 @@ def test_standardized_numbers_have_mean_0_and_deviation_1_over_the_training_rows
 
 
 @pytest.mark.parametrize("standardize", [False, True])
+def test_targets_in_their_units_are_those_of_the_file(standardize: bool, tmp_path: Path) -> None:
+    data = table(written(houses(), tmp_path), "price", standardize=standardize)
+    for rows, part in ((data._rows.train, data.splits.train), (data._rows.val, data.splits.val)):
+        np.testing.assert_allclose(data.in_units(part.targets)[:, 0], rows["price"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("standardize", [False, True])
 def test_what_validation_rows_hold_does_not_reach_training_rows(standardize: bool, tmp_path: Path) -> None:
     frame = houses()
     before = table(written(frame, tmp_path), "price", standardize=standardize)

@@ -15,6 +15,7 @@ from dive.callbacks import NanGuard
 from dive.errors import RunError
 from dive.loggers import MLFlow
 from dive.loggers.history import read_rows
+from dive.loggers.mlflow import RETRIES
 from dive.recorded import essence, flat
 
 pytest.importorskip("mlflow", reason="pip install -e '.[loggers]'")
@@ -156,6 +157,17 @@ def test_a_store_that_cannot_be_used_is_one_line_that_tells_no_password(
     with pytest.raises(RunError, match=r"^mlflow: MLFLOW_TRACKING_URI: .*nonsense") as told:
         MLFlow(folder / "run").log_metrics({"val/loss": 1.0}, 0)
     assert "\n" not in str(told.value)
+
+
+def test_a_server_that_does_not_answer_is_told_in_seconds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(RETRIES, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    pauses: list[object] = []
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *told: pauses.append(told))
+    with pytest.raises(RunError, match=r"^mlflow: MLFLOW_TRACKING_URI: "):
+        MLFlow(folder / "run").log_metrics({"val/loss": 1.0}, 0)
+    assert len(pauses) == 2
+    assert RETRIES not in os.environ
 
 
 def test_other_processes_do_not_write(folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from matplotlib.image import imread
 from rich.console import Console
 
 from dive.errors import RunError
 from dive.inspection.comparison import Comparison, compare, runs, short_names
 from dive.inspection.overlay import overlay
+from dive.locks import LOCK
 
 Write = Callable[..., Path]
 
@@ -110,13 +112,23 @@ def test_code_versions_and_machine_are_told_where_they_differ(write: Write) -> N
     assert found["code"][0] != found["code"][1]
 
 
-def test_a_failed_run_and_one_that_goes_on_are_columns_too(write: Write) -> None:
+def test_a_failed_run_one_that_goes_on_and_one_that_was_killed_are_columns_too(write: Write) -> None:
     failed = write("a", {"seed": 0}, {"status": "failed", "error": "ValueError: no", "seconds": 1.0})
-    running = write("b", {"seed": 1})
-    found = compare(runs([failed, running]))
-    assert found.results["status"] == ["failed", "running"]
-    assert found.results["error"] == ["ValueError: no", "(none)"]
-    assert overlay(runs([failed, running])) is None
+    running, killed = write("b", {"seed": 1}), write("c", {"seed": 2})
+    with FileLock(running / LOCK):
+        found = compare(runs([failed, running, killed]))
+    assert found.results["status"] == ["failed", "running", "interrupted"]
+    assert found.results["error"] == ["ValueError: no", "(none)", "(none)"]
+    assert overlay(runs([failed, running, killed])) is None
+
+
+def test_metrics_of_a_run_without_a_result_are_those_of_its_curves(write: Write) -> None:
+    config, result = {"optimize": "val/acc"}, {"status": "interrupted"}
+    stopped = write("a", config, result, val_acc=[0.5, 0.75, 0.25], val_loss=[3.0, 2.0, 1.0])
+    found = compare(runs([stopped, write("b", config)]))
+    assert found.results["best val/acc"] == ["0.75", "(none)"]
+    assert found.results["best val/loss"] == ["2", "(none)"]
+    assert found.results["final val/acc"] == ["0.25", "(none)"]
 
 
 def test_a_sweep_stands_for_its_jobs(write: Write, tmp_path: Path) -> None:
@@ -130,7 +142,7 @@ def test_a_sweep_stands_for_its_jobs(write: Write, tmp_path: Path) -> None:
         *(f"lr/seed={seed}" for seed in range(4)),
         "seed=0",
     ]
-    assert found.results["status"] == ["finished", "finished", "finished", "missing", "running"]
+    assert found.results["status"] == ["finished", "finished", "finished", "missing", "interrupted"]
     assert found.configuration == {"seed": ["0", "1", "2", "(none)", "0"]}
 
 
@@ -187,15 +199,24 @@ def test_curves_are_a_colour_a_run_training_solid_and_validation_dashed(write: W
     np.testing.assert_array_equal(drawn[first, "--"], [[1, 2.5], [2, 1.5]])
     assert {line.get_color() for line in acc.lines} == {first}
     (legend,) = figure.legends
-    assert [entry.get_text() for entry in legend.get_texts()] == ["train", "val", "one", r"\$other\$"]
+    shown = [entry.get_text() for entry in legend.get_texts()]
+    assert shown == ["train", "val", "one", r"\$other\$", "failed (no epoch)"]
     assert (loss.get_ylabel(), acc.get_ylabel(), loss.get_yscale()) == ("loss", "acc", "linear")
 
 
-def test_a_wide_range_is_drawn_on_a_logarithmic_axis(write: Write) -> None:
-    one = write("a", {}, train_loss=[2.0, 0.1], val_loss=[float("nan"), 0.2])
+def test_a_wide_range_of_losses_is_drawn_on_a_logarithmic_axis(write: Write) -> None:
+    one = write("a", {}, train_loss=[2.0, 0.1], val_loss=[float("nan"), 0.2], val_acc=[0.05, 0.9])
     figure = overlay(runs([one, write("b", {}, train_loss=[0.2, 0.1], val_loss=[0.3, 0.2])]))
     assert figure is not None
-    assert [axes.get_yscale() for axes in figure.axes] == ["log"]
+    assert {axes.get_ylabel(): axes.get_yscale() for axes in figure.axes} == {"loss": "log", "acc": "linear"}
+
+
+def test_epochs_are_whole_numbers_also_where_there_is_one(write: Write) -> None:
+    figure = overlay(runs([write("a", {}, train_loss=[2.0]), write("b", {}, train_loss=[1.0])]))
+    assert figure is not None
+    ticks = figure.axes[0].get_xticks()
+    assert len(ticks) > 0
+    assert all(tick == round(tick) for tick in ticks)
 
 
 @pytest.mark.parametrize("number", [2, 15, 40])

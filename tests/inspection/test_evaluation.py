@@ -10,8 +10,9 @@ import torch
 import yaml
 from tests.short import FEW_IMAGES, shortened
 
-from dive.compose import CONF, settings
+from dive.compose import settings
 from dive.errors import ConfigError, DataError, RunError
+from dive.groups import CONF
 from dive.inspection.assessment import deviations
 from dive.inspection.evaluation import evaluation
 from dive.predictions import outputs
@@ -162,6 +163,8 @@ def broken(run: Path, how: str) -> None:
             path.unlink()
     elif how == "no best":
         (run / "checkpoints" / "best.ckpt").unlink()
+    elif how == "damaged best":
+        (run / "checkpoints" / "best.ckpt").write_bytes(b"PK")
     elif how == "another model":
         config["model"]["num_hiddens"] = [8]
         (run / "config.yaml").write_text(yaml.safe_dump(config))
@@ -178,6 +181,7 @@ def broken(run: Path, how: str) -> None:
         ("code, later", r"^model.activation=.*: must be without \$\{"),
         ("no checkpoint", "best.ckpt does not exist, nor does another"),
         ("no best", "best.ckpt does not exist; choose --checkpoint last"),
+        ("damaged best", "best.ckpt is damaged: .*; choose --checkpoint last"),
         ("another model", "does not fit the model of"),
     ],
 )
@@ -221,9 +225,28 @@ def test_data_that_are_gone_are_named_by_their_key(train: Train, tmp_path: Path)
     table = tmp_path / "mine.csv"
     table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
-    table.unlink()
-    with pytest.raises(DataError, match=f"^data.path={table}: "):
+    moved = table.rename(tmp_path / "moved.csv")
+    with pytest.raises(DataError, match=f"^data.path={table}: there is no such file; .*: --data-at PATH$"):
         evaluation(run)
+    again = evaluation(run, data_at=moved)
+    assert again.recorded("val")
+    assert not deviations(again.metrics("val"), again.recorded("val"))
+
+
+def test_data_that_changed_are_named_where_the_weights_do_not_fit_them(train: Train, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    rows = "".join(f"{i},{'ab'[i % 2]},{3 * i}\n" for i in range(8))
+    table.write_text(f"size,kind,Price\n{rows}")
+    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
+    table.write_text(f"size,kind,Price\n{rows.replace('a', 'c', 1)}8,d,1\n")
+    with pytest.raises(RunError, match=r"; the train.* split of mine is not the one of the run: "):
+        evaluation(run)
+
+
+def test_data_that_are_drawn_are_nowhere_else(train: Train, tmp_path: Path) -> None:
+    run = train("model=linear_regression", "trainer=cpu").directory
+    with pytest.raises(RunError, match=f"^--data-at {tmp_path}: these data are not read from anywhere"):
+        evaluation(run, data_at=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from tests.short import FEW_IMAGES, shortened
 
 from dive import checkpoints
 from dive.callbacks import LearningRate
-from dive.compose import CONF
 from dive.errors import ConfigError, RunError
+from dive.groups import CONF
 from dive.inspection.reproduction import reproduce
 
 ROOT = Path(__file__).parents[2]
@@ -201,9 +201,9 @@ def test_where_data_were_not_recorded_that_is_said(
     [
         (
             {"status": "interrupted"},
-            "is interrupted, and has no result to compare; go on with it first: .*resume=",
+            "was interrupted, and has no result to compare; go on with it first: .*resume=",
         ),
-        (None, "is running, and has no result to compare"),
+        (None, "was interrupted, and has no result to compare; go on with it first"),
         ({"status": "failed", "error": "no memory"}, "has failed, and there is nothing to compare: no memory$"),
     ],
 )
@@ -263,6 +263,31 @@ def test_several_processes_run_again_as_several(
     assert "MEMBER: 1/2" in (tmp_path / "it's two" / "train.log").read_text()
     one, two = (checkpoints.load(path / "checkpoints" / "last.ckpt") for path in (run, tmp_path / "it's two"))
     torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=1e-5)
+
+
+def test_others_are_not_told_of_it_again_and_their_packages_need_not_be_there(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(*LINEAR).directory
+    loggers = yaml.safe_load((run / "config.yaml").read_text())["logger"]
+    change_config(run, logger=loggers | {"theirs": {"_target_": "dive.loggers.MLFlow", "experiment": "dive"}})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dive.loggers.MLFlow.requires", "no_such_package")
+    assert reproduce(run, tmp_path / "again") is SAME
+    assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["logger"] == loggers
+    assert not (tmp_path / "mlruns").exists()
+    said = capsys.readouterr().out
+    assert "left out, as it would tell others of this run: logger.theirs\n" in said
+    assert "configuration: logger.theirs" not in said
+
+
+def test_data_may_be_elsewhere_by_now(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
+    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
+    moved = table.rename(tmp_path / "moved.csv")
+    assert reproduce(run, tmp_path / "again", data_at=moved) is SAME
+    assert f"configuration: data.path: {table} -> {moved}" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from dive import build
-from dive.compose import CONF, settings
+from dive.compose import settings
 from dive.data.module import DataModule
+from dive.groups import CONF
 from dive.notebook import ProgressBoard, Trainer
 from dive.notebook.trainer import clip_gradients
 from dive.tasks import Task

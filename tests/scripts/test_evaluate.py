@@ -97,6 +97,17 @@ def test_predictions_of_numbers(train: Train, evaluate: Evaluate, tmp_path: Path
     assert error == pytest.approx(run.result["metrics"]["best"]["val/mse"], rel=1e-3)
 
 
+def test_predictions_of_prices_are_prices(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"size": range(50, 70), "Price": range(100_000, 300_000, 10_000)})
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={tmp_path / 'mine.csv'}", "optimizer.lr=0.1")
+    evaluate(run.directory, "--predictions", tmp_path / "said.csv")
+    table = pd.read_csv(tmp_path / "said.csv")
+    assert len(table) == 5
+    assert set(table["true"]) < set(rows["Price"])
+    assert table["predicted"].between(90_000, 310_000).all()
+
+
 def test_the_wrong_ones_are_drawn(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
     run = train(*shortened("mlp")).directory
     said = evaluate(run, "--wrong", tmp_path / "wrong.png", "--data", "garments")

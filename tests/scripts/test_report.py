@@ -64,7 +64,7 @@ def test_a_sweep_is_reported_on_the_terminal_and_in_files(
         f"report: {directory / 'report.html'}",
     ]
     assert {path.name for path in directory.iterdir() if path.is_file()} == {
-        *(".lock", "sweep.json", "report.csv", "report.md", "report.html")
+        *("sweep.json", "report.csv", "report.md", "report.html")
     }
 
 

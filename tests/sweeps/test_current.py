@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dive.errors import ConfigError, RunError
+from dive.locks import is_running
 from dive.sweeps import preflight
 from dive.sweeps.current import reported, session
-from dive.sweeps.record import is_running
 
 FINISHED = {"status": "finished", "optimize": "val/acc", "score": 0.5}
 FAILED = {"status": "failed", "error": "ValueError: no"}

@@ -13,10 +13,11 @@ import cloudpickle
 import pytest
 
 from dive.errors import ConfigError, RunError
+from dive.locks import is_running
 from dive.sweeps import preflight
 from dive.sweeps import watching as module
 from dive.sweeps.hardware import Share
-from dive.sweeps.record import is_running, read_record
+from dive.sweeps.record import read_record
 from dive.sweeps.session import Session
 from dive.sweeps.sweep import Step
 from dive.sweeps.watching import watch

@@ -9,7 +9,8 @@ import pytest
 
 from dive import provenance
 from dive.errors import RunError
-from dive.sweeps.record import is_running, read_record
+from dive.locks import is_running
+from dive.sweeps.record import read_record
 from dive.sweeps.sweep import Step, Sweep
 
 Jobs = list[tuple[int, tuple[str, ...], dict[str, Any]]]

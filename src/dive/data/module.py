@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dive.data.batches import Batch, BatchOrder, TensorSet
@@ -81,6 +82,10 @@ class DataModule(pl.LightningDataModule, ABC):
     def class_names(self) -> Sequence[str]:
         """What classes are called: their numbers, where a set has no names for them."""
         return [str(i) for i in range(self.num_outputs)]
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """Targets, or predictions of them, in the units of their source: ``(num_examples, num_outputs)``."""
+        return values
 
     @property
     def num_bytes(self) -> int:

@@ -94,13 +94,21 @@ class Tabular(DataModule):
                 log.warning("%s: %s holds %d texts, and each becomes an input", self.path, column, len(known))
         return Rows(train, val, encoding)
 
+    @cached_property
+    def _target_encoding(self) -> Encoding:
+        return Encoding.of(self._rows.train[[self.target]], self.standardize)
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """Targets, or predictions of them, as in the file: ``(num_rows, 1)``."""
+        means, scales, _ = self._target_encoding
+        return values if scales is None else (values.double() * scales[self.target] + means[self.target]).float()
+
     def load(self) -> Splits:
         """Read both splits: inputs ``(num_rows, num_inputs)``, targets ``(num_rows, 1)``."""
         train, val, encoding = self._rows
-        target = Encoding.of(train[[self.target]], self.standardize)
 
         def encoded(rows: Frame) -> TensorSet:
             inputs: Tensor = encoding(rows.drop(columns=self.target))
-            return TensorSet(inputs, target(rows[[self.target]]))
+            return TensorSet(inputs, self._target_encoding(rows[[self.target]]))
 
         return Splits(train=encoded(train), val=encoded(val))

@@ -7,17 +7,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dive.data.digest import digests
 from dive.errors import RunError
 from dive.files import PICTURES, demand_place, put
 from dive.inspection.evaluation import Evaluation, Metrics, evaluation
 from dive.inspection.exports import demand_onnx, to_onnx, to_torch_export
 from dive.inspection.prediction_table import prediction_table
 from dive.inspection.rebuilding import edited
+from dive.inspection.sameness import other_splits
 from dive.log import say_little
 from dive.pictures import predicted_images
 from dive.predictions import Predictions, predict
-from dive.recorded import recorded_config, recorded_result
+from dive.recorded import recorded_config
 from dive.tasks import Classification
 
 ELSEWHERE = 1e-3  # how far a metric may be from the recorded one on other devices
@@ -28,6 +28,7 @@ def assess(
     directory: Path,
     split: str | None = None,
     data: str | None = None,
+    data_at: Path | None = None,
     checkpoint: str | None = None,
     accelerator: str | None = None,
     predictions: Path | None = None,
@@ -41,6 +42,7 @@ def assess(
         directory: of the run.
         split: ``"test"`` or ``"val"``; None is the test split, where there is one.
         data: the name of another set than the run's own.
+        data_at: where the set is read from by now.
         checkpoint: ``"best"`` or ``"last"``; None is the best where it is kept.
         accelerator: another than that of the run.
         predictions: of a CSV file with a row an example.
@@ -57,7 +59,7 @@ def assess(
     if onnx is not None:
         demand_onnx()
     say_little()
-    run = evaluation(directory, data, checkpoint, accelerator)
+    run = evaluation(directory, data, data_at, checkpoint, accelerator)
     split = split or ("test" if run.data.has_test else "val")
     examples = run.examples(split)
     if wrong is not None and not (isinstance(run.task, Classification) and examples.inputs.ndim == 4):
@@ -74,7 +76,7 @@ def assess(
         console.print(f"the run was {run.elsewhere}: here, the last digits may be others")
     with run.predicting() as task:
         if predictions is not None:
-            put(predictions, prediction_table(task, examples, run.data.class_names).to_csv(index_label="index"))
+            put(predictions, prediction_table(task, examples, run.data).to_csv(index_label="index"))
             console.print(f"predictions: {predictions}")
         if wrong is not None and isinstance(task, Classification):
             console.print(_draw_wrong(predict(task, examples), run.data.class_names, wrong))
@@ -83,9 +85,7 @@ def assess(
     if torch_export is not None:
         console.print(f"torch.export: {to_torch_export(run.task, examples.inputs, torch_export)}")
     if wrong_ones := deviations(found, recorded, ELSEWHERE if run.elsewhere else 0.0):
-        raise RunError(
-            f"{directory}: not what was recorded: {', '.join(wrong_ones)}; {_where_to_look(run, split)}"
-        )
+        raise RunError(f"{directory}: not what was recorded: {', '.join(wrong_ones)}; {_where_to_look(run)}")
 
 
 def _draw_wrong(said: Predictions, names: Sequence[str], path: Path) -> str:
@@ -96,12 +96,11 @@ def _draw_wrong(said: Predictions, names: Sequence[str], path: Path) -> str:
     return f"the {len(mistakes)} most confident mistakes: {path}"
 
 
-def _where_to_look(run: Evaluation, split: str) -> str:
+def _where_to_look(run: Evaluation) -> str:
     if changed := edited(run.directory, recorded_config(run.directory) or {}):
         return f"its config.yaml has been changed since: {', '.join(changed)}"
-    then = recorded_result(run.directory).get("data_crc32", {}).get(split)
-    if then is not None and then != digests(run.data.splits)[split]:
-        return f"the {split} split of {run.data.name} is not the one of the run"
+    if other := other_splits(run.directory, run.data):
+        return other
     return "its environment.json and code.diff tell the versions, the machine and the code that it had"
 
 
@@ -128,6 +127,8 @@ def deviations(found: Metrics, recorded: Metrics, allowed: float = 0.0) -> list[
     for name, then in recorded.items():
         if name not in found:
             told.append(f"{name} is not measured any more")
-        elif not (difference := abs(np.float32(found[name]) - np.float32(then))) <= allowed:
+            continue
+        values = np.array([found[name], np.nan if then is None else then], np.float32)  # JSON has no NaN
+        if not np.isnan(values).all() and not (difference := abs(values[0] - values[1])) <= allowed:
             told.append(f"{name} differs by {difference:.3g}")
     return told

@@ -14,7 +14,8 @@ from dive.files import PICTURES, demand_place
 from dive.inspection.circumstances import circumstances
 from dive.inspection.overlay import overlay
 from dive.inspection.sameness import timeless_metrics
-from dive.recorded import essence, flat, recorded_config, recorded_result
+from dive.metrics_table import so_far
+from dive.recorded import essence, flat, recorded_config, result_by_now
 from dive.sweeps.record import RECORD, read_record
 from dive.sweeps.table import cell_text
 
@@ -113,7 +114,7 @@ def compare(chosen: Mapping[str, Path]) -> Comparison:
     """
     directories = list(chosen.values())
     configs = [dict(flat(essence(recorded_config(run) or {}))) for run in directories]
-    outcomes = [_outcome(recorded_result(run)) for run in directories]
+    outcomes = [_outcome(run) for run in directories]
     return Comparison(
         names=list(chosen),
         configuration=_differing(_rows(configs)),
@@ -126,7 +127,8 @@ def _place(row: tuple[str, Row]) -> tuple[int, str]:
     return (PLAIN.index(row[0]), "") if row[0] in PLAIN else (len(PLAIN), row[0])
 
 
-def _outcome(result: Mapping[str, Any]) -> dict[str, Any]:
+def _outcome(run: Path) -> dict[str, Any]:
+    result = {"metrics": so_far(run)} | result_by_now(run)
     told = {name: result[name] for name in PLAIN if result.get(name) is not None} | timeless_metrics(result)
     return {name: cell_text(value) for name, value in told.items()}
 

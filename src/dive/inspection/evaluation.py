@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dive import build, checkpoints, compose
+from dive import build
 from dive.data.batches import TensorSet
 from dive.data.module import DataModule
 from dive.errors import DataError, RunError
-from dive.inspection.rebuilding import as_many_threads, checked_config, kept_checkpoint, recorded_accelerator
+from dive.inspection.rebuilding import (
+    SOURCES,
+    as_many_threads,
+    checked_config,
+    kept_checkpoint,
+    recorded_accelerator,
+    with_data,
+    with_data_at,
+)
+from dive.inspection.sameness import other_splits
 from dive.log import quiet
 from dive.metrics_table import read_rows
 from dive.recorded import recorded_result
@@ -18,8 +26,6 @@ from dive.tasks import Task
 from dive.trainer import Trainer, is_here
 
 Metrics = dict[str, float]
-
-SOURCES = ("root", "path")  # the keys of `data` that name what is read
 
 
 @dataclass(frozen=True)
@@ -98,13 +104,18 @@ class Evaluation:
 
 
 def evaluation(
-    directory: Path, data: str | None = None, checkpoint: str | None = None, accelerator: str | None = None
+    directory: Path,
+    data: str | None = None,
+    data_at: Path | None = None,
+    checkpoint: str | None = None,
+    accelerator: str | None = None,
 ) -> Evaluation:
     """Rebuild a run from its record.
 
     Args:
         directory: of the run.
         data: the name of another set, in place of the run's own.
+        data_at: where the set is read from; None is where the run has read it.
         checkpoint: ``"best"`` or ``"last"``; None is the best, or the last where no best one is kept.
         accelerator: as ``trainer.accelerator``; None is the one that the run was on.
 
@@ -116,15 +127,15 @@ def evaluation(
     """
     settings = checked_config(directory, without=("callbacks", "logger"))
     quiet()
-    path = kept_checkpoint(directory, checkpoint)
-    saved = checkpoints.load(path)
+    path, saved = kept_checkpoint(directory, checkpoint)
     before = recorded_accelerator(directory, settings)
     chosen = accelerator or before
     if not is_here(chosen):
         raise RunError(f"trainer.accelerator={chosen}: this machine has none; choose another: --accelerator cpu")
-    set_of_run = build.data(settings)
-    made = set_of_run if data is None else build.data(settings | {"data": _other_data(data, settings)})
-    _load(made, settings["data"] if data is None else {})
+    scored = with_data_at(settings if data is None else with_data(settings, data), data_at)
+    made = build.data(scored)
+    set_of_run = made if data is None else build.data(settings)
+    _load(made, scored["data"] if data is None else {})
     if (made.num_inputs, made.num_outputs) != (set_of_run.num_inputs, set_of_run.num_outputs):
         raise RunError(
             f"data={data}: has {made.num_inputs} inputs and {made.num_outputs} outputs, "
@@ -135,7 +146,8 @@ def evaluation(
         task.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
         told = " ".join(str(error).split())
-        raise RunError(f"{path} does not fit the model of {directory / 'config.yaml'}: {told}") from error
+        why = f"; {other}" if data is None and (other := other_splits(directory, made)) else ""
+        raise RunError(f"{path} does not fit the model of {directory / 'config.yaml'}{why}: {told}") from error
     one = {"accelerator": chosen, "devices": 1, "num_nodes": 1, "strategy": "auto", "profiler": None}
     trainer = build.trainer(settings | {"trainer": settings["trainer"] | one}, directory)
     trainer.compile_where_asked(task)
@@ -157,12 +169,8 @@ def _load(data: DataModule, recorded: build.Config) -> None:
         data.prepare_data()
         assert data.splits
     except DataError as error:
-        places = [f"data.{key}={recorded[key]}" for key in SOURCES if key in recorded]
-        raise DataError(f"{', '.join(places)}: {error}" if places else str(error)) from error
-
-
-def _other_data(name: str, settings: build.Config) -> dict[str, Any]:
-    other: dict[str, Any] = compose.job([f"data={name}", f"seed={settings['seed']}"])[0]["data"]
-    if "resize" in other and "resize" in settings["data"]:  # the model was made for images of this size
-        other["resize"] = settings["data"]["resize"]
-    return other
+        place = next((f"data.{key}={recorded[key]}" for key in SOURCES if key in recorded), None)
+        if place is None:
+            raise
+        told = str(error).removeprefix(f"{place}: ")
+        raise DataError(f"{place}: {told}; where they are elsewhere by now: --data-at PATH") from error

@@ -17,14 +17,14 @@ from dive.sweeps.pictures import curve, plain
 KINDS = ("loss", "acc")
 STYLES: dict[str, Literal["-", "--"]] = {"train": "-", "val": "--"}
 LEGEND_ROWS = 24
-SPREAD = 10  # a range of values from which on the axis is logarithmic
+SPREAD = 10  # a range of losses from which on their axis is logarithmic
 
 
 def overlay(runs: Mapping[str, Path]) -> Figure | None:
     """Loss and accuracy over epochs, a panel each; None where no run has any.
 
     Args:
-        runs: directories by name; those without curves are left out.
+        runs: directories by name; of those without curves, only the name is there.
     """
     curves = {
         (name, kind, split): points
@@ -34,11 +34,11 @@ def overlay(runs: Mapping[str, Path]) -> Figure | None:
         if len(points := curve(directory, f"{split}/{kind}"))
     }
     kinds = [kind for kind in KINDS if any(kind == drawn for _, drawn, _ in curves)]
-    names = [name for name in runs if any(name == drawn for drawn, _, _ in curves)]
     if not kinds:
         return None
-    colours = dict(zip(names, _colours(len(names)), strict=True))
-    columns = -(-(len(names) + len(STYLES)) // LEGEND_ROWS)
+    drawn_ones = {name for name, _, _ in curves}
+    colours = dict(zip(runs, _colours(len(runs)), strict=True))
+    columns = -(-(len(runs) + len(STYLES)) // LEGEND_ROWS)
     figure = Figure(figsize=(4.5 * len(kinds) + 2.5 * columns, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for (name, drawn, split), points in curves.items():
@@ -48,7 +48,12 @@ def overlay(runs: Mapping[str, Path]) -> Figure | None:
             axes, kind, np.concatenate([points[:, 1] for (_, drawn, _), points in curves.items() if drawn == kind])
         )
     handles = [Line2D([], [], color="#555555", linestyle=style, label=split) for split, style in STYLES.items()]
-    handles += [Line2D([], [], color=colours[name], marker=".", label=plain(name)) for name in names]
+    handles += [
+        Line2D([], [], color=colours[name], marker=".", label=plain(name))
+        if name in drawn_ones
+        else Line2D([], [], linestyle="", label=f"{plain(name)} (no epoch)")
+        for name in runs
+    ]
     figure.legend(handles=handles, loc="outside right upper", fontsize="x-small", ncols=columns)
     return figure
 
@@ -61,7 +66,7 @@ def _colours(number: int) -> list[str]:
 
 def _dress(axes: Axes, kind: str, shown: np.ndarray) -> None:
     finite = shown[np.isfinite(shown)]
-    steep = len(finite) > 0 and finite.min() > 0 and finite.max() > SPREAD * finite.min()
+    steep = kind == "loss" and len(finite) > 0 and finite.min() > 0 and finite.max() > SPREAD * finite.min()
     axes.set(xlabel="epoch", ylabel=kind, yscale="log" if steep else "linear")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)

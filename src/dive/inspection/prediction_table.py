@@ -1,6 +1,5 @@
 """What a model says of each example, as a table."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,29 +7,33 @@ import pandas as pd
 from torch import Tensor
 
 from dive.data.batches import TensorSet
+from dive.data.module import DataModule
 from dive.predictions import outputs, predict
 from dive.tasks import Classification, Task
 
 
-def prediction_table(task: Task, examples: TensorSet, names: Sequence[str]) -> pd.DataFrame:
+def prediction_table(task: Task, examples: TensorSet, data: DataModule) -> pd.DataFrame:
     """A row an example, in the order of the set: what is true, and what is predicted.
 
     Of classes, their names, and the probability of each; of numbers, a column an output where there are several:
-    ``true 0``, ``true 1``, ..., ``predicted 0``, ...
+    ``true 0``, ``true 1``, ..., ``predicted 0``, ..., in the units of their source.
 
     Args:
         task: whose model predicts, on any device.
         examples: ``(num_examples, ...)``.
-        names: of the classes; of numbers, none are looked at.
+        data: that they are of.
     """
     if isinstance(task, Classification):
-        said = predict(task, examples)
+        said, names = predict(task, examples), data.class_names
         columns: dict[str, Any] = {
             "true": [names[i] for i in said.targets],
             "predicted": [names[i] for i in said.predicted],
         }
         return pd.DataFrame(columns | dict(zip(names, said.probabilities.numpy().T, strict=True)))
-    return pd.DataFrame(_numbers("true", examples.targets) | _numbers("predicted", outputs(task, examples.inputs)))
+    predicted = outputs(task, examples.inputs).to(examples.targets.device)
+    return pd.DataFrame(
+        _numbers("true", data.in_units(examples.targets)) | _numbers("predicted", data.in_units(predicted))
+    )
 
 
 def _numbers(name: str, values: Tensor) -> dict[str, np.ndarray]:

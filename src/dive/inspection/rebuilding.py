@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from dive import compose
+from dive.allowed import locate
 from dive.check import check
-from dive.checkpoints import load
-from dive.errors import RunError
+from dive.checkpoints import Checkpoint, DamagedError, load
+from dive.errors import ConfigError, RunError
 from dive.going_on import MAY_CHANGE
 from dive.recorded import Config, differences, recorded_config, recorded_environment
 from dive.resuming import no_run
@@ -18,11 +21,12 @@ from dive.tuning import SEARCHES
 # What every run has recorded, and of that what is built.
 RECORDED = ("seed", "optimize", "callbacks", "logger")
 BUILT = ("trainer", "data", "model", "task", "optimizer")
+SOURCES = ("root", "path")  # keys of data that name where they are read from
 HYDRAS = ("hydra", "defaults")  # keys on which Hydra would act
 
 
 def checked_config(directory: Path, without: Sequence[str] = ()) -> Config:
-    """What a run's ``config.yaml`` holds, if that can be built.
+    """What a run's ``config.yaml`` holds, if that can be built, but for loggers that would tell others of it.
 
     Args:
         directory: of the run.
@@ -46,11 +50,26 @@ def checked_config(directory: Path, without: Sequence[str] = ()) -> Config:
         raise RunError(f"{file} is not the record of a run: it has no {', '.join(missing)}")
     if strange := [key for key in HYDRAS if key in config]:
         raise RunError(f"{file} is not the record of a run: it has {', '.join(strange)}")
-    config |= {group: {} for group in without}
+    config = to_itself(config) | {group: {} for group in without}
     check(config)
     if search := next((name for name in SEARCHES if config.get(name)), None):
         raise RunError(f"{directory}: is a search ({search}=true), and has trained nothing")
     return config
+
+
+def to_itself(config: Config) -> Config:
+    """A configuration without the loggers that want a package of their own: they tell others of the run."""
+    loggers = config.get("logger")
+    if not isinstance(loggers, dict):
+        return config
+    return config | {"logger": {name: node for name, node in loggers.items() if not _tells_others(node)}}
+
+
+def _tells_others(logger: Any) -> bool:
+    try:
+        return isinstance(logger, dict) and hasattr(locate(logger.get("_target_")), "requires")
+    except ConfigError:
+        return False  # the check says what is wrong with it
 
 
 def edited(directory: Path, config: Config) -> list[str]:
@@ -72,11 +91,40 @@ def edited(directory: Path, config: Config) -> list[str]:
     return [line for line in differences(began, config) if not line.startswith(free)]
 
 
-def kept_checkpoint(directory: Path, name: str | None) -> Path:
+def with_data(config: Config, name: str) -> Config:
+    """A configuration with another set of ``conf/data``, its images of the size that the model is made for.
+
+    Raises:
+        ConfigError: there is no such set.
+    """
+    other: Config = compose.job([f"data={name}", f"seed={config['seed']}"])[0]["data"]
+    resize = {"resize": config["data"]["resize"]} if "resize" in other and "resize" in config["data"] else {}
+    return config | {"data": other | resize}
+
+
+def with_data_at(config: Config, place: Path | None) -> Config:
+    """A configuration whose data are read from another folder, or file.
+
+    Args:
+        config: of a run.
+        place: where they are by now; None is where they were.
+
+    Raises:
+        RunError: they are not read from anywhere.
+    """
+    if place is None:
+        return config
+    key = next((key for key in SOURCES if key in config["data"]), None)
+    if key is None:
+        raise RunError(f"--data-at {place}: these data are not read from anywhere; leave it out")
+    return config | {"data": config["data"] | {key: str(place)}}
+
+
+def kept_checkpoint(directory: Path, name: str | None) -> tuple[Path, Checkpoint]:
     """The checkpoint of that name, ``"best"`` or ``"last"``; for None the best, or the last where no best is kept.
 
     Raises:
-        RunError: it is not there.
+        RunError: it is not there, or cannot be read.
     """
     kept = [
         path for path in (directory / "checkpoints" / name for name in reversed(CHECKPOINTS)) if path.is_file()
@@ -86,7 +134,11 @@ def kept_checkpoint(directory: Path, name: str | None) -> Path:
         missing = directory / "checkpoints" / f"{name or 'best'}.ckpt"
         others = f"; choose --checkpoint {kept[0].stem}" if kept else ", nor does another: nothing was saved"
         raise RunError(f"{missing} does not exist{others}")
-    return found
+    try:
+        return found, load(found)
+    except DamagedError as error:
+        other = next((f"; choose --checkpoint {path.stem}" for path in kept if path != found), "")
+        raise DamagedError(f"{error}{other}") from error
 
 
 def recorded_accelerator(directory: Path, config: Config) -> str:

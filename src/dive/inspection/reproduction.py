@@ -13,13 +13,20 @@ import yaml
 from rich.console import Console
 
 from dive import provenance
-from dive.compose import CONF
 from dive.errors import RunError
+from dive.groups import CONF
 from dive.inspection.circumstances import circumstances_apart
-from dive.inspection.rebuilding import as_many_threads, checked_config, edited
+from dive.inspection.rebuilding import as_many_threads, checked_config, edited, to_itself, with_data_at
 from dive.inspection.sameness import results_apart, timeless
 from dive.inspection.worktree import untracked, worktree
-from dive.recorded import Config, differences, recorded_config, recorded_environment, recorded_result
+from dive.recorded import (
+    Config,
+    differences,
+    recorded_config,
+    recorded_environment,
+    recorded_result,
+    result_by_now,
+)
 from dive.run import Run
 from dive.training import fit_and_test
 
@@ -27,13 +34,14 @@ CONSOLE = Console(highlight=False, soft_wrap=True, markup=False)
 SHOWN = 20  # lines of what differs
 
 
-def reproduce(directory: Path, into: Path, at_revision: bool = False) -> bool:
+def reproduce(directory: Path, into: Path, at_revision: bool = False, data_at: Path | None = None) -> bool:
     """Run a run again by its recorded configuration, print whether it comes to the same, and why perhaps not.
 
     Args:
         directory: of the run.
         into: the directory of the new one; it does not exist, or is empty.
         at_revision: with the code that was recorded, in a process of its own.
+        data_at: where the data are read from; None is where the run has read them.
 
     Returns:
         Whether weights and metrics are identical, to the bit; clocks are not compared.
@@ -45,9 +53,9 @@ def reproduce(directory: Path, into: Path, at_revision: bool = False) -> bool:
     config = comparable_config(directory)
     if into.exists() and (not into.is_dir() or any(into.iterdir())):
         raise RunError(f"{into}: is there already; choose another folder with --into")
-    changed = edited(directory, config)
-    _tell_beginning(directory, at_revision)
-    fresh = config | {"resume": None}
+    changed = edited(directory, recorded_config(directory) or {})
+    _tell_beginning(directory, config, at_revision)
+    fresh = with_data_at(config, data_at) | {"resume": None}
     several = str(config["trainer"].get("devices", 1)) not in ("1", "auto")
     if at_revision:
         with _recorded_code(directory) as code:
@@ -67,22 +75,26 @@ def comparable_config(directory: Path) -> Config:
         RunError: it has not, or is none.
         ConfigError: it may not be built.
     """
-    config, result = checked_config(directory), recorded_result(directory)
+    config, result = checked_config(directory), result_by_now(directory)
     if result["status"] == "failed":
         raise RunError(f"{directory}: has failed, and there is nothing to compare: {result.get('error')}")
+    if result["status"] == "running":
+        raise RunError(f"{directory}: is running, and has no result to compare yet")
     if result["status"] != "finished":
         raise RunError(
-            f"{directory}: is {result['status']}, and has no result to compare; "
+            f"{directory}: was {result['status']}, and has no result to compare; "
             f"go on with it first: python train.py resume={directory}"
         )
     return config
 
 
-def _tell_beginning(directory: Path, at_revision: bool) -> None:
+def _tell_beginning(directory: Path, config: Config, at_revision: bool) -> None:
     first, *later = _commands(directory) or ["no command"]
     CONSOLE.print(f"recorded: {first}")
     for command in later:
         CONSOLE.print(f"and then: {command}")
+    for name in ((recorded_config(directory) or {}).get("logger") or {}).keys() - (config["logger"] or {}).keys():
+        CONSOLE.print(f"left out, as it would tell others of this run: logger.{name}")
     then, now = provenance.recorded_code(directory), provenance.code()
     if then and then != now and not at_revision:
         CONSOLE.print(
@@ -136,7 +148,7 @@ def _run_apart(config: Config, directory: Path, into: Path, code: Path) -> None:
 
 def _verdict(directory: Path, into: Path, changed: list[str]) -> bool:
     apart = results_apart(directory, into)
-    then, now = recorded_config(directory) or {}, recorded_config(into) or {}
+    then, now = to_itself(recorded_config(directory) or {}), recorded_config(into) or {}
     why = [f"config.yaml was changed since: {line}" for line in changed]
     why += [f"configuration: {line}" for line in differences(then, now)]
     why += circumstances_apart(directory, into)

@@ -1,4 +1,4 @@
-"""Whether two runs have come to the same, to the bit: weights and metrics."""
+"""Whether two runs have come to the same, to the bit: weights and metrics; and whether their data are the same."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from dive.checkpoints import load
+from dive.data.digest import digests
+from dive.data.module import DataModule
 from dive.recorded import recorded_result
 from dive.run import CHECKPOINTS
 
@@ -56,6 +58,18 @@ def _metrics_apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> Itera
     for name in dict.fromkeys([*then, *now]):
         if name not in then or name not in now or then[name] != now[name]:
             yield f"{name}: {then.get(name, '(none)')} -> {now.get(name, '(none)')}"
+
+
+def other_splits(directory: Path, data: DataModule) -> str:
+    """Which splits of a set are not those that a run has recorded; empty where all are, or none was recorded.
+
+    Args:
+        directory: of the run.
+        data: loaded.
+    """
+    then, now = recorded_result(directory).get("data_crc32", {}), digests(data.splits)
+    others = [split for split in now if then.get(split, now[split]) != now[split]]
+    return f"the {' and '.join(others)} split of {data.name} is not the one of the run" if others else ""
 
 
 def timeless(result: Mapping[str, Any]) -> dict[str, Any]:

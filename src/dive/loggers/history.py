@@ -95,9 +95,9 @@ def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
             curve = {row["epoch"] + 1: row[f"{split}/{kind}"] for row in epochs if f"{split}/{kind}" in row}
             axes.plot(curve.keys(), curve.values(), style, marker=".", label=f"{split}/{kind}")
             shown += curve.values()
-        steep = min(shown) > 0 and max(shown) > 10 * min(shown)
+        steep = kind == "loss" and min(shown) > 0 and max(shown) > 10 * min(shown)
         axes.set(xlabel="epoch", ylabel=kind, yscale="log" if steep else "linear")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=120)

@@ -16,6 +16,7 @@ from dive.loggers.base import hyperparameters, note_id, noted_id, shortest
 
 STORE = "mlruns"  # in the working directory
 SERVER = "MLFLOW_TRACKING_URI"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 class MLFlow(loggers.MLFlowLogger):
@@ -54,7 +55,7 @@ class MLFlow(loggers.MLFlowLogger):
     def experiment(self) -> Any:
         """MLflow's client; the run is there when this is first asked for."""
         if not self._initialized and rank_zero_only.rank == 0:
-            with self._lock, named_errors():
+            with self._lock, named_errors(), few_retries():
                 self._begin()
         return super().experiment
 
@@ -101,6 +102,21 @@ class MLFlow(loggers.MLFlowLogger):
             status = "KILLED"
         with named_errors():
             super().finalize(status)
+
+
+@contextmanager
+def few_retries() -> Iterator[None]:
+    """Give a server that does not answer some seconds: by itself, MLflow tries for four minutes, and says nothing.
+
+    While a run goes on it may well: a server that is restarted costs no run.
+    """
+    asked = os.environ.get(RETRIES)
+    os.environ.setdefault(RETRIES, "2")
+    try:
+        yield
+    finally:
+        if asked is None:
+            del os.environ[RETRIES]
 
 
 @contextmanager

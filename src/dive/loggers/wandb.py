@@ -21,6 +21,7 @@ SETTINGS = {
     "disable_code": True,
     "disable_git": True,
     "host": "",
+    "init_timeout": 30,  # seconds that a server has to answer; by itself, wandb waits for 90, and says nothing
     "save_code": False,
     "silent": True,
     "symlink": False,

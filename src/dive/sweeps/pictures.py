@@ -43,7 +43,7 @@ def curves(table: SweepTable) -> Figure | None:
         axes.autoscale()
     figure.legend(loc="outside right upper", fontsize="x-small", reverse=True)
     axes.set(xlabel="epoch", ylabel=str(table.optimize))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     return figure
 

@@ -1,26 +1,12 @@
-"""What a sweep's directory says of the sweep: what was asked for, and whether it is running."""
+"""What a sweep's directory says of the sweep: what was asked for."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from dive.errors import RunError
 
 RECORD = "sweep.json"
-LOCK = ".lock"
-
-
-def is_running(directory: Path) -> bool:
-    """Whether some process is working on a sweep just now."""
-    lock = FileLock(directory / LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 def read_record(directory: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from rich.console import Console
@@ -56,7 +57,8 @@ def show(table: SweepTable, console: Console) -> None:
     cells = cells.drop(columns=["error"], errors="ignore")  # it is told below, where there is room
     drawn = Table(title=table.summary(), title_justify="left")
     for column in cells.columns:
-        drawn.add_column(column, justify="right" if column in ("score", "best epoch", "seconds") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("score", "best epoch", "seconds") else "left"
+        drawn.add_column(column, justify=justify, overflow="fold")  # cut texts would look alike
     # The best, and the worst that happened: what lies between is in the files.
     rows = cells.to_numpy().tolist()
     failed = len(table.jobs) - len(table.finished)

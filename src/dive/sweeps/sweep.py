@@ -13,10 +13,11 @@ from filelock import FileLock, Timeout
 from dive import provenance
 from dive.errors import RunError
 from dive.files import put
+from dive.locks import LOCK
 from dive.recorded import Config, differences, fingerprint, recorded_config, recorded_result
 from dive.sweeps.jobs import Job, by_key, place_aside, set_aside
 from dive.sweeps.names import job_name
-from dive.sweeps.record import LOCK, RECORD, read_record
+from dive.sweeps.record import RECORD, read_record
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import pandas as pd
 
 from dive.direction import direction
 from dive.errors import RunError
-from dive.metrics_table import best, final, read_rows
-from dive.recorded import recorded_config, recorded_result
+from dive.locks import is_running
+from dive.metrics_table import so_far
+from dive.recorded import recorded_result
 from dive.sweeps.asked import asked
-from dive.sweeps.record import RECORD, is_running, read_record
-from dive.tables import Row
+from dive.sweeps.record import RECORD, read_record
 
 SEED = "seed"
 METRICS = ("best", "final")
@@ -130,17 +130,10 @@ def read(directory: Path) -> SweepTable:
     return SweepTable(directory, varied, optimize, jobs.loc[order].reset_index(drop=True))
 
 
-def _logged(directory: Path) -> dict[str, Row]:
-    """Metrics of a run that has not come to a result, as far as it came."""
-    rows, config = read_rows(directory / "metrics.csv"), recorded_config(directory) or {}
-    found = {"best": best(rows, config["optimize"]) if rows and "optimize" in config else {}, "final": final(rows)}
-    return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}
-
-
 def _row(
     directory: Path, words: Sequence[str], varied: Mapping[str, str], result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    metrics = result.get("metrics") or _logged(directory)
+    metrics = result.get("metrics") or so_far(directory)
     return {
         "job": directory.name,
         **varied,

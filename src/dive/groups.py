@@ -1,0 +1,32 @@
+"""The groups of configurations: the folders of ``conf``, and the names to choose from in each."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dive.errors import ConfigError
+
+CONF = Path(__file__).parents[2] / "conf"
+
+# What Hydra takes for a value, and not for a name.
+NO_NAME = re.compile(r"null|true|false|[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
+
+
+def choices(group: str) -> list[str]:
+    """The names of a group; none where there is no such group.
+
+    >>> choices("scheduler")
+    ['cosine', 'none', 'step']
+    """
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
+
+
+def demand_names(overrides: Sequence[str]) -> None:
+    """Raise a ConfigError where a group is given what is no name: Hydra's own line would not say which group.
+
+    >>> demand_names(["model=mlp", "seed=3"])
+    """
+    for word in overrides:
+        group, _, name = word.lstrip("+").partition("=")
+        if NO_NAME.fullmatch(name) and (names := choices(group)):
+            raise ConfigError(f"{group}={name}: must be a name; choose from {', '.join(names)}")
