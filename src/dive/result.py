@@ -33,8 +33,6 @@ def gather(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     tested: the best one, or the last where no best checkpoint is kept.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, History)), None)
-    if history is None:
-        log.warning("without logger.history, the result has no metrics and no score")
     throughput = next((c for c in trainer.callbacks if isinstance(c, Throughput)), None)
     best = history.best(config["optimize"]) if history else {}
     final = history.final() if history else {}
