@@ -112,6 +112,17 @@ def test_code_versions_and_machine_are_told_where_they_differ(write: Write) -> N
     assert found["code"][0] != found["code"][1]
 
 
+def test_what_a_run_has_not_recorded_of_code_and_data_is_no_difference(write: Write) -> None:
+    environment = {"git_revision": "0123456789", "packages": {"torch": "2.0"}}
+    whole = write("a", {}, {"status": "finished", "data_crc32": {"train": "01"}}, environment)
+    found = compare(runs([whole, write("b", {}, None, environment), write("c", {})]))
+    assert found.circumstances == {}
+    other = write("d", {}, {"status": "finished", "data_crc32": {"train": "02"}}, environment)
+    assert compare(runs([whole, write("e", {}), other])).circumstances == {
+        "data_crc32.train": ["01", "(none)", "02"]
+    }
+
+
 def test_a_failed_run_one_that_goes_on_and_one_that_was_killed_are_columns_too(write: Write) -> None:
     failed = write("a", {"seed": 0}, {"status": "failed", "error": "ValueError: no", "seconds": 1.0})
     running, killed = write("b", {"seed": 1}), write("c", {"seed": 2})

@@ -33,7 +33,7 @@ class Comparison:
     Args:
         names: of the runs, short.
         configuration: keys of which not all runs have the same value.
-        circumstances: likewise, of code, versions, machine, threads and data.
+        circumstances: likewise, of code, versions, machine, threads and data, as far as runs have recorded them.
         results: status, counts, and best and final metrics, whether they differ or not.
     """
 
@@ -118,7 +118,7 @@ def compare(chosen: Mapping[str, Path]) -> Comparison:
     return Comparison(
         names=list(chosen),
         configuration=_differing(_rows(configs)),
-        circumstances=_differing(_rows([circumstances(run) for run in directories])),
+        circumstances=_differing(_rows([circumstances(run) for run in directories]), known=True),
         results=dict(sorted(_rows(outcomes).items(), key=_place)),
     )
 
@@ -138,8 +138,9 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
     return {key: [_text(record[key]) if key in record else NONE for record in records] for key in keys}
 
 
-def _differing(rows: Mapping[str, Row]) -> dict[str, Row]:
-    return {key: row for key, row in rows.items() if len(set(row)) > 1}
+def _differing(rows: Mapping[str, Row], known: bool = False) -> dict[str, Row]:
+    # What a run has not recorded says nothing of what it was: an unfinished one has no digest of its data.
+    return {key: row for key, row in rows.items() if len(set(row) - ({NONE} if known else set())) > 1}
 
 
 def _text(value: Any) -> str:
