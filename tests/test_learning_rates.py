@@ -93,7 +93,10 @@ def test_rates_at_which_others_train_well_are_found(train: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("losses", "says"),
     [
-        ([3.0, 2.0, 4.0], "3 steps say too little; a smaller tune.find_lr.min_lr may help"),
+        (
+            [3.0, 2.0, 4.0],
+            "3 steps say too little; a larger tune.find_lr.num_training or a smaller tune.find_lr.min_lr may help",
+        ),
         ([math.nan] * 30, "30 steps say too little"),
         ([1.0 + i for i in range(30)], "the loss never falls from lr=1.1 on; lower tune.find_lr.min_lr"),
         ([30.0 - i for i in range(30)], "the loss still falls at lr=3; raise tune.find_lr.max_lr"),
