@@ -5,7 +5,8 @@ READY := .venv/.ready
 DOCS_READY := .venv/.docs
 EXTRAS_READY := .venv/.extras
 LOOK_AT = $(if $(SWEEP),--logdir multirun/$(SWEEP),--logdir_spec runs:outputs,sweeps:multirun)
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Compiling all of torch takes a minute: Python compiles what it imports.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --upgrade --quiet
 
