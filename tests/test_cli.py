@@ -43,6 +43,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "a_number_for_a_name": (["model=3"], r"model=3: must be a name; choose from linear_regression, .*"),
     "nothing_for_a_name": (["scheduler=null"], r"scheduler=null: must be a name; choose from cosine, none, step"),
+    "nothing_among_names": (
+        ["-m", "scheduler=cosine,null"],
+        r"scheduler=null: must be a name; choose from cosine, none, step",
+    ),
     "list_with_a_space": (
         ["model.num_hiddens=[64,", "64]"],
         r"model\.num_hiddens=\[64,: cannot be read; .* in quotes: 'KEY=\[1, 2\]'; a text: .*",

@@ -27,6 +27,7 @@ def demand_names(overrides: Sequence[str]) -> None:
     >>> demand_names(["model=mlp", "seed=3"])
     """
     for word in overrides:
-        group, _, name = word.lstrip("+").partition("=")
-        if NO_NAME.fullmatch(name) and (names := choices(group)):
-            raise ConfigError(f"{group}={name}: must be a name; choose from {', '.join(names)}")
+        group, _, said = word.lstrip("+").partition("=")
+        wrong = next(filter(NO_NAME.fullmatch, said.split(",")), None)  # a sweep's are several
+        if wrong is not None and (names := choices(group)):
+            raise ConfigError(f"{group}={wrong}: must be a name; choose from {', '.join(names)}")

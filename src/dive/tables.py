@@ -42,6 +42,6 @@ def read_table(path: Path) -> list[Row]:
 
 def _numbers(row: Mapping[str, str | None]) -> Row | None:
     try:
-        return {name: float(value) for name, value in row.items() if value != ""}  # type: ignore[arg-type]  # see below
+        return {name: float(value) for name, value in row.items() if value != ""}  # type: ignore[arg-type]  # None raises
     except (TypeError, ValueError):  # TypeError: of None, where the line has ended, or has too many
         return None

@@ -117,7 +117,7 @@ def with_data_at(config: Config, place: Path | None) -> Config:
     key = next((key for key in SOURCES if key in config["data"]), None)
     if key is None:
         raise RunError(f"--data-at {place}: these data are not read from anywhere; leave it out")
-    return config | {"data": config["data"] | {key: str(place)}}
+    return config | {"data": config["data"] | {key: str(place.absolute())}}
 
 
 def kept_checkpoint(directory: Path, name: str | None) -> tuple[Path, Checkpoint]:
