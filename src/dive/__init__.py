@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from dive.slow_compiler import put_off_compiler
 from dive.slow_imports import put_off_torchmetrics
 
 if TYPE_CHECKING:
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+put_off_compiler()
 put_off_torchmetrics()
 
 

@@ -47,6 +47,8 @@ class Trainer(pl.Trainer):
         accelerator = str(settings.get("accelerator", "auto"))
         if not is_here(accelerator):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
+        if settings.get("deterministic") is False and not torch.are_deterministic_algorithms_enabled():
+            settings["deterministic"] = None  # to switch off what is off, torch would import its compiler
         # BatchOrder divides batches among processes itself.
         super().__init__(**settings, plugins=[CheckpointFiles()], use_distributed_sampler=False)
         lightnings = self.fit_loop.epoch_loop

@@ -25,13 +25,16 @@ class ModelGraph(pl.Callback):
             # where another example might take another path.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", TracerWarning)
+            warnings.filterwarnings("ignore", "The input to trace is already a ScriptModule")
             if not writing or trainer.global_step > 0:
                 return
             model = copy.deepcopy(pl_module.model).cpu().eval()
             example = as_taken(trainer.datamodule.splits.val.inputs[:1].cpu(), pl_module)
-            for writer in writing:
-                try:
+            try:
+                # TensorBoard would have it checked, for which torch imports distributed tensors: over a second.
+                traced = torch.jit.trace(model, example, check_trace=False)
+                for writer in writing:
                     with redirect_stdout(None):  # it prints what it raises
-                        writer.add_graph(model, example)
-                except Exception as error:  # whatever tracing makes of a forward that it does not understand
-                    log.warning("TensorBoard gets no graph of the model: %s", str(error).partition("\n")[0])
+                        writer.add_graph(traced, example)
+            except Exception as error:  # whatever tracing makes of a forward that it does not understand
+                log.warning("TensorBoard gets no graph of the model: %s", str(error).partition("\n")[0])
