@@ -20,6 +20,7 @@ WAYS: dict[str, tuple[str, ...]] = {
     "compiled": ("trainer.compile=true",),
     "CUDA graphs": ("trainer.compile={mode:reduce-overhead}",),
     "CUDA graphs, TF32": ("trainer.compile={mode:reduce-overhead}", "trainer.matmul_precision=high"),
+    "TF32, no pictures": ("trainer.matmul_precision=high", "callbacks=lean"),
 }
 
 
