@@ -5,11 +5,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from dive.hooks import EVALUATION, TRAINING, drop_empty_hooks
+from dive.hooks import EPOCHS, EVALUATION, TRAINING, drop_empty_hooks
 
 
 class Counter(pl.Callback):
-    """Overrides one hook."""
+    """Overrides two hooks."""
 
     def __init__(self) -> None:
         self.batches = 0
@@ -17,6 +17,9 @@ class Counter(pl.Callback):
     def on_train_batch_end(self, *args: Any) -> None:
         """Count."""
         self.batches += 1
+
+    def on_test_end(self, *args: Any) -> None:
+        """Nothing, but it might."""
 
 
 class Module(pl.LightningModule):
@@ -29,9 +32,13 @@ class Module(pl.LightningModule):
 def test_only_hooks_that_nobody_overrides_are_dropped() -> None:
     module, counter = Module(), Counter()
     drop_empty_hooks(module, [counter])
-    assert {hook for hook in TRAINING + EVALUATION if getattr(counter, hook) is not None} == {"on_train_batch_end"}
+    dropped = TRAINING + EVALUATION + EPOCHS
+    assert {hook for hook in dropped if getattr(counter, hook) is not None} == {
+        "on_train_batch_end",
+        "on_test_end",
+    }
     assert {hook for hook in TRAINING if getattr(module, hook) is not None} == {"on_before_zero_grad"}
-    assert all(callable(getattr(module, hook)) for hook in EVALUATION)
+    assert all(callable(getattr(module, hook)) for hook in EVALUATION + EPOCHS)
 
 
 def test_a_hook_that_is_overridden_is_still_called_at_each_step(fit: Callable[..., Any]) -> None:

@@ -13,10 +13,15 @@ TRAINING = (
     "on_before_optimizer_step",
 )
 EVALUATION = tuple(f"on_{stage}_batch_{edge}" for stage in ("validation", "test") for edge in ("start", "end"))
+EPOCHS = tuple(
+    f"on_{what}_{edge}"
+    for what in ("train_epoch", "validation", "validation_epoch", "test", "test_epoch")
+    for edge in ("start", "end")
+)
 
 
 def drop_empty_hooks(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
-    """Set each hook around a batch that is not overridden to None, which Lightning skips: it calls callables only.
+    """Set each hook around a batch or an epoch that is not overridden to None: Lightning calls callables only.
 
     Of the module only those of `TRAINING`, since Lightning looks at the signatures of the others.
 
@@ -26,7 +31,7 @@ def drop_empty_hooks(module: pl.LightningModule, callbacks: Iterable[pl.Callback
     """
     _drop(module, pl.LightningModule, TRAINING)
     for callback in callbacks:
-        _drop(callback, pl.Callback, TRAINING + EVALUATION)
+        _drop(callback, pl.Callback, TRAINING + EVALUATION + EPOCHS)
 
 
 def _drop(owner: object, base: type, hooks: Iterable[str]) -> None:
