@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from dive.errors import ConfigError
 from dive.trainer import Trainer
 
 # What Lightning and torch's optimizers do with it in each run; then a part of it, asked for in one way or another.
@@ -88,3 +91,11 @@ def test_determinism_is_switched_off_where_it_is_on() -> None:
         Trainer(deterministic=deterministic, **settings)
         states.append(torch.are_deterministic_algorithms_enabled())
     assert states == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"), [("mode", "should be one of: default"), ("backend", "reduce"), ("x", "'x'")]
+)
+def test_what_cannot_be_compiled_with_is_told_in_a_line(fit: Callable[..., Any], setting: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer.compile={{'{setting}': 'reduce'}}: .*{told}"):
+        fit("model=linear_regression", f"trainer.compile={{{setting}: reduce}}")

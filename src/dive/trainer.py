@@ -9,6 +9,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from dive.checkpoints import CheckpointFiles
 from dive.epoch_loop import EpochLoop
+from dive.errors import ConfigError
 from dive.hooks import drop_empty_hooks
 
 DEVICES = {
@@ -74,9 +75,16 @@ class Trainer(pl.Trainer):
         super().fit(model, *args, **kwargs)
 
     def compile_where_asked(self, module: pl.LightningModule) -> None:
-        """Have a task's model run through `torch.compile`, if that is set."""
+        """Have a task's model run through `torch.compile`, if that is set.
+
+        Raises:
+            ConfigError: `torch.compile` does not take these arguments.
+        """
         if self.compile:
-            module.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+            try:
+                module.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+            except (RuntimeError, TypeError) as error:
+                raise ConfigError(f"trainer.compile={self.compile}: {error}") from error
 
     def close(self) -> None:
         """Let the loggers go that would wait for more."""
