@@ -7,18 +7,18 @@ from dive import cli
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@cli.job
+@cli.job_guard
 def main(config: DictConfig) -> float | None:
     """Train the configured model in a directory of its own; return its score."""
     # Imported here, so that --help, --cfg job and completion need not wait for torch.
-    from dive import build, result, training
+    from dive.training import fit, instantiate, result
 
-    settings = build.resolve(config)
-    with build.run(settings) as run:
-        trained = training.carry_out(settings, run)
-    result.show(trained.result, run.directory)
+    settings = instantiate.resolve_config(config)
+    with instantiate.instantiate_run(settings) as run:
+        trained = fit.execute(settings, run)
+    result.print_result(trained.result, run.directory)
     return trained.result["score"]
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.main_guard(main)

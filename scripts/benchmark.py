@@ -9,10 +9,10 @@ import argparse
 import logging
 import sys
 
-from benchmarks import accelerator, growth
-from benchmarks.cases import PARTS, image_data
+from benchmarks import accelerator, scaling
 from benchmarks.report import HEAD, PICTURE, table, write
-from dive.log import quiet
+from benchmarks.suites import PARTS, image_data
+from dive.runs.logging import silence_lightning
 
 ALL = [*PARTS, "growth", "gpu"]
 
@@ -27,7 +27,7 @@ def main() -> None:
         "--only", nargs="+", choices=ALL, default=ALL, help="parts to be made (default: all, and write)"
     )
     arguments = parser.parse_args()
-    quiet()
+    silence_lightning()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     images = image_data()
     sections: list[str] = []
@@ -42,14 +42,14 @@ def main() -> None:
                 unmet += not row.met
             sections.append(f"## {title}\n\n{table(HEAD, rows)}")
     if "growth" in arguments.only:
-        grown = growth.growth(max(2, arguments.pairs // 6))
-        sections.append(growth.section(grown))
+        grown = scaling.growth(max(2, arguments.pairs // 6))
+        sections.append(scaling.section(grown))
         print(sections[-1], flush=True)
     if "gpu" in arguments.only:
         sections.append(accelerator.section(images))
         print(sections[-1], flush=True)
     if arguments.only == ALL:
-        growth.picture(grown, PICTURE)
+        scaling.picture(grown, PICTURE)
         write(sections)
     sys.exit(f"{unmet} bounds are not met" if unmet else 0)
 

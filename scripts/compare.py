@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dive.errors import told_in_one_line
+from dive.errors import one_line_errors
 
 
 def main() -> None:
@@ -16,10 +16,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
 
-    from dive.inspection.comparison import compare_and_draw  # slow to import: --help need not wait
+    from dive.evaluation.compare import compare_and_plot  # slow to import: --help need not wait
 
-    with told_in_one_line():
-        compare_and_draw([path.absolute() for path in arguments.directories], arguments.picture)
+    with one_line_errors():
+        compare_and_plot([path.absolute() for path in arguments.directories], arguments.picture)
 
 
 if __name__ == "__main__":

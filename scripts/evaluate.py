@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from dive.errors import told_in_one_line
+from dive.errors import one_line_errors
 
 
 def main() -> None:
@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("--torch-export", type=Path, metavar="FILE.pt2", help="write it for torch.export.load")
     arguments = vars(parser.parse_args())
 
-    from dive.inspection.assessment import assess  # slow to import: --help need not wait
+    from dive.evaluation.evaluate import evaluate_run  # slow to import: --help need not wait
 
-    with told_in_one_line():
-        assess(arguments.pop("directory").absolute(), **arguments)
+    with one_line_errors():
+        evaluate_run(arguments.pop("directory").absolute(), **arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from dive.errors import told_in_one_line
+from dive.errors import one_line_errors
 
 
 def main() -> None:
@@ -24,9 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     into = arguments.into or Path("outputs", "reproduced", f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}")
 
-    from dive.inspection.reproduction import reproduce  # slow to import: --help need not wait
+    from dive.evaluation.reproduce import reproduce  # slow to import: --help need not wait
 
-    with told_in_one_line():
+    with one_line_errors():
         same = reproduce(arguments.directory.absolute(), into.absolute(), arguments.at_revision, arguments.data_at)
     sys.exit(0 if same else 1)
 

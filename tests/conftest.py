@@ -17,11 +17,12 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from dive import build, checkpoints
-from dive.compose import settings
-from dive.log import SOURCES, quiet
-from dive.tasks import Task
-from dive.trainer import Trainer
+from dive.config.compose import compose_resolved
+from dive.runs import checkpoint_io
+from dive.runs.logging import LOG_LEVELS, silence_lightning
+from dive.tasks.task import Task
+from dive.training import instantiate
+from dive.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +38,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(autouse=True)
 def quiet_lightning() -> None:
     """Warnings are errors, but for those that dive itself silences; pytest resets filters before each test."""
-    quiet()
+    silence_lightning()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,14 +50,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def curves_without_ink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave an empty curves.png, but where tests look at it: to draw it takes longer than a short run."""
     if request.node.get_closest_marker("curves") is None:
-        monkeypatch.setattr("dive.loggers.history.draw_curves", lambda _, path: path.touch())
+        monkeypatch.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were() -> Iterator[None]:
     """A run sends its messages to its own files; afterwards nobody listens any more."""
     yield
-    for name in SOURCES:
+    for name in LOG_LEVELS:
         logger = logging.getLogger(name)
         logger.propagate = True
         for handler in list(logger.handlers):
@@ -93,7 +94,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, answer: Answer) -> None:
         self.asked: Counter[str] = Counter()
-        self.over = threading.Event()
+        self.delegate = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -143,7 +144,7 @@ class Fitted(NamedTuple):
 
     task: Task
     trainer: Trainer
-    settings: build.Config
+    settings: instantiate.Config
 
 
 @pytest.fixture
@@ -151,11 +152,11 @@ def fit(tmp_path: Path) -> Callable[..., Fitted]:
     """Compose, build and fit, as train.py does: ``fit("model=mlp", "data=garments")``."""
 
     def fitted(*overrides: str) -> Fitted:
-        config = settings("trainer=cpu", *lean(overrides))
+        config = compose_resolved("trainer=cpu", *lean(overrides))
         pl.seed_everything(config["seed"], verbose=False)
-        data = build.data(config)
-        task = build.task(config, data)
-        trainer = build.trainer(config, tmp_path)
+        data = instantiate.instantiate_datamodule(config)
+        task = instantiate.instantiate_task(config, data)
+        trainer = instantiate.instantiate_trainer(config, tmp_path)
         trainer.fit(task, data)
         return Fitted(task, trainer, config)
 
@@ -205,8 +206,8 @@ def story(directory: Path) -> dict[str, Any]:
     result = json.loads((directory / "result.json").read_text())
     events = EventAccumulator(str(directory)).Reload()
     told = {
-        "last": checkpoints.load(directory / "checkpoints" / "last.ckpt"),
-        "best": checkpoints.load(directory / "checkpoints" / "best.ckpt"),
+        "last": checkpoint_io.load_checkpoint(directory / "checkpoints" / "last.ckpt"),
+        "best": checkpoint_io.load_checkpoint(directory / "checkpoints" / "best.ckpt"),
         "result": {name: value for name, value in result.items() if name not in CLOCK},
         "metrics": pd.read_csv(directory / "metrics.csv", dtype=str).fillna("").to_dict(),
         "tensorboard": {

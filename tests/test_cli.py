@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from dive import cli
-from dive.compose import compose_config
+from dive.config.compose import compose_config
 from dive.errors import ConfigError, DataError, RunError, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -140,7 +140,7 @@ def full_error_off(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sweep_without_a_name_is_named_by_the_time() -> None:
-    first, second = (cli.named(["train.py", flag, "seed=0,1"]) for flag in ("-m", "--multirun"))
+    first, second = (cli.assign_sweep_name(["train.py", flag, "seed=0,1"]) for flag in ("-m", "--multirun"))
     assert first[:3] == ["train.py", "-m", "seed=0,1"]
     assert re.fullmatch(r"sweep=\d{4}(-\d\d){2}_\d\d(-\d\d){2}-\d{6}", first[3])
     assert first[3] != second[3]
@@ -150,7 +150,7 @@ def test_a_sweep_without_a_name_is_named_by_the_time() -> None:
     "argv", [["train.py", "seed=0"], ["train.py", "-m", "sweep=lr"], ["train.py", "--cfg", "job"]]
 )
 def test_a_single_run_and_a_named_sweep_stay_as_they_are(argv: list[str]) -> None:
-    assert cli.named(argv) == argv
+    assert cli.assign_sweep_name(argv) == argv
 
 
 @pytest.mark.parametrize(
@@ -158,39 +158,39 @@ def test_a_single_run_and_a_named_sweep_stay_as_they_are(argv: list[str]) -> Non
 )
 def test_a_name_that_is_no_plain_name_of_a_directory_is_refused(name: str) -> None:
     with pytest.raises(RunError, match="a name is of letters, digits"):
-        cli.named(["train.py", "-m", f"sweep={name}"])
+        cli.assign_sweep_name(["train.py", "-m", f"sweep={name}"])
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
     error = HydraException("Error locating target")
     error.__cause__ = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert cli.one_line(error) == ("optuna is not installed: pip install -e '.[sweeps]'")
+    assert cli.format_error(error) == ("optuna is not installed: pip install -e '.[sweeps]'")
 
 
 def test_a_package_that_no_sweep_needs_is_not_said_to_be_one_of_sweeps() -> None:
     error = ModuleNotFoundError("No module named 'tensorboard.summary'", name="tensorboard.summary")
-    assert cli.one_line(error) == "tensorboard.summary is not installed: pip install -e '.'"
+    assert cli.format_error(error) == "tensorboard.summary is not installed: pip install -e '.'"
 
 
 def test_errors_that_are_each_other_s_cause_come_to_an_end() -> None:
     first, second = OSError("full"), OSError("still full")
     first.__context__, second.__context__ = second, first
-    assert cli.one_line(first) == "full"
+    assert cli.format_error(first) == "full"
 
 
 @pytest.mark.parametrize("kind", [UserError, ConfigError, DataError, RunError])
 def test_a_user_s_mistake_is_told_in_its_own_words(kind: type[UserError]) -> None:
-    assert cli.one_line(kind("data.lr=0: must be more")) == "data.lr=0: must be more"
+    assert cli.format_error(kind("data.lr=0: must be more")) == "data.lr=0: must be more"
 
 
 def test_several_mistakes_keep_a_line_each() -> None:
-    assert cli.one_line(ConfigError("a=1: wrong\nb=2: wrong")) == "a=1: wrong\nb=2: wrong"
+    assert cli.format_error(ConfigError("a=1: wrong\nb=2: wrong")) == "a=1: wrong\nb=2: wrong"
 
 
 def composed(*overrides: str) -> str:
     with pytest.raises(HydraException) as caught:
         compose_config(overrides)
-    return cli.one_line(caught.value)
+    return cli.format_error(caught.value)
 
 
 def test_an_unknown_choice_is_told_with_the_nearest_and_all_there_are() -> None:
@@ -218,17 +218,19 @@ def test_whatever_hydra_does_not_understand_is_one_line(override: str) -> None:
 
 
 def test_an_error_of_the_system_names_the_file() -> None:
-    assert cli.one_line(PermissionError(13, "Permission denied", "/root/run")) == "/root/run: Permission denied"
+    assert (
+        cli.format_error(PermissionError(13, "Permission denied", "/root/run")) == "/root/run: Permission denied"
+    )
 
 
 def test_an_error_of_the_system_without_a_file_is_told_as_it_is() -> None:
-    assert cli.one_line(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+    assert cli.format_error(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
 
 
 def test_a_cause_is_told_with_its_error_in_one_line() -> None:
     error = HydraException("cannot\n  build it")
     error.__cause__ = ValueError("too\nlarge")
-    assert cli.one_line(error) == "cannot build it too large"
+    assert cli.format_error(error) == "cannot build it too large"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ def test_resume_reads_the_recorded_configuration_and_stays_in_the_directory(run:
 
 def test_what_is_spelled_out_stays_as_it_is_for_further_processes_of_a_run(run: Path) -> None:
     expanded = cli.expand_resume(["train.py", f"resume={run}", "callbacks=null"])
-    assert cli.expand_resume(cli.checked([*expanded, "hydra.job.name=train_ddp_process_1"])) == [
+    assert cli.expand_resume(cli.validate_argv([*expanded, "hydra.job.name=train_ddp_process_1"])) == [
         *expanded,
         "hydra.job.name=train_ddp_process_1",
     ]
@@ -331,7 +333,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 )
 def test_a_mistake_ends_the_program_with_its_line(error: Exception, line: str) -> None:
     with pytest.raises(SystemExit) as caught:
-        cli.run(raising(error))
+        cli.main_guard(raising(error))
     assert caught.value.code == line
 
 
@@ -339,14 +341,14 @@ def test_a_mistake_ends_the_program_with_its_line(error: Exception, line: str) -
 def test_a_bug_keeps_its_traceback() -> None:
     bug = ZeroDivisionError("ours")
     with pytest.raises(ZeroDivisionError) as caught:
-        cli.run(raising(bug))
+        cli.main_guard(raising(bug))
     assert caught.value is bug
 
 
 def test_every_error_keeps_its_traceback_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(DataError, match="no files"):
-        cli.run(raising(DataError("no files")))
+        cli.main_guard(raising(DataError("no files")))
 
 
 @pytest.mark.usefixtures("full_error_off")
@@ -354,7 +356,7 @@ def test_resume_is_spelled_out_for_hydra(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path}"])
     seen: list[list[str]] = []
-    cli.run(lambda: seen.append(sys.argv))
+    cli.main_guard(lambda: seen.append(sys.argv))
     assert seen == [cli.expand_resume(["train.py", f"resume={tmp_path}"])]
 
 
@@ -376,7 +378,7 @@ def in_mode(monkeypatch: pytest.MonkeyPatch, mode: RunMode) -> Any:
 @pytest.mark.usefixtures("full_error_off")
 def test_a_mistake_in_a_single_run_passes_what_catches_every_exception(monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(monkeypatch, RunMode.RUN)
-    job = cli.job(raising_job)
+    job = cli.job_guard(raising_job)
 
     def main() -> None:
         try:
@@ -385,14 +387,14 @@ def test_a_mistake_in_a_single_run_passes_what_catches_every_exception(monkeypat
             pytest.fail("Hydra would have caught it, and added a line of its own")
 
     with pytest.raises(SystemExit) as caught:
-        cli.run(main)
+        cli.main_guard(main)
     assert caught.value.code == "error: no files"
 
 
 def test_a_mistake_in_a_sweep_is_left_to_hydra(monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(monkeypatch, RunMode.MULTIRUN)
     with pytest.raises(DataError, match="no files"):
-        cli.job(raising_job)({"resume": None})
+        cli.job_guard(raising_job)({"resume": None})
 
 
 def raising_job(config: object) -> None:
@@ -402,7 +404,7 @@ def raising_job(config: object) -> None:
 def test_a_job_keeps_its_result_and_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     in_mode(monkeypatch, RunMode.RUN)
 
-    @cli.job
+    @cli.job_guard
     def double(config: int) -> int:
         return 2 * config
 
@@ -413,7 +415,7 @@ def test_a_job_of_a_sweep_looks_like_the_command_that_runs_it_alone(monkeypatch:
     hydra = in_mode(monkeypatch, RunMode.MULTIRUN)
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", "seed=0,1", "sweep=lr"])
 
-    @cli.job
+    @cli.job_guard
     def seen(config: object) -> tuple[list[str], str]:
         return sys.argv, hydra.run.dir
 
@@ -470,7 +472,7 @@ def test_what_trains_nothing_does_not_wait_for_torch(name: str, shown: str, back
     assert done.returncode == 0
     assert shown in done.stdout
     assert {"dive.cli", "hydra"} <= imported(done)
-    assert {"torch", "pytorch_lightning", "numpy", "dive.build"}.isdisjoint(imported(done))
+    assert {"torch", "pytorch_lightning", "numpy", "dive.training.instantiate"}.isdisjoint(imported(done))
 
 
 def test_what_trains_does_not_wait_for_what_it_does_not_use(background: Background) -> None:
@@ -485,9 +487,9 @@ def test_what_trains_does_not_wait_for_what_it_does_not_use(background: Backgrou
 @pytest.mark.parametrize("words", [["-m", "resume=outputs/a"], ["resume=outputs/a,outputs/b", "--multirun"]])
 def test_a_sweep_does_not_go_on_with_a_run(words: list[str]) -> None:
     with pytest.raises(RunError, match="a sweep goes on when it is said again"):
-        cli.named(["train.py", *words])
+        cli.assign_sweep_name(["train.py", *words])
 
 
 def test_that_it_is_a_sweep_may_be_said_anywhere() -> None:
-    told = cli.named(["train.py", "model=mlp", "seed=0,1", "-m", "sweep=a"])
+    told = cli.assign_sweep_name(["train.py", "model=mlp", "seed=0,1", "-m", "sweep=a"])
     assert told == ["train.py", "-m", "model=mlp", "seed=0,1", "sweep=a"]

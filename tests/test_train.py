@@ -74,8 +74,8 @@ def test_another_seed_gives_other_numbers(train: Callable[..., Any]) -> None:
 
 
 def test_a_resumed_run_ends_like_one_that_was_never_stopped(train: Callable[..., Any]) -> None:
-    straight = train("model=mlp", "optimizer=adam", "trainer.max_epochs=4", *FEW)
-    stopped = train("model=mlp", "optimizer=adam", "trainer.max_epochs=2", *FEW)
+    straight = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=4", *FEW)
+    stopped = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=2", *FEW)
     resumed = train(f"resume={stopped.directory}", "trainer.max_epochs=4", directory=stopped.directory)
     assert resumed.result["epochs"] == 4
     assert without_clock(resumed.result["metrics"]["final"]) == without_clock(straight.result["metrics"]["final"])

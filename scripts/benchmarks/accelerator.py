@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.report import table
-from dive import build
-from dive.compose import settings
+from dive.config.compose import compose_resolved
+from dive.training import instantiate
 
 HEAD = ["way", "overrides", "seconds"]
 WAYS: dict[str, tuple[str, ...]] = {
@@ -36,13 +36,16 @@ def section(images: tuple[str, ...], fits: int = 5) -> str:
 
 def fit_seconds(overrides: tuple[str, ...], fits: int) -> list[float]:
     """Seconds of whole fits, everything on, after one to warm up."""
-    config = settings("model=mlp", "trainer=gpu", "trainer.max_epochs=10", *overrides)
-    data = build.data(config)
+    config = compose_resolved("model=mlp", "trainer=gpu", "trainer.max_epochs=10", *overrides)
+    data = instantiate.instantiate_datamodule(config)
     taken = []
     for _ in range(fits + 1):
         pl.seed_everything(config["seed"], verbose=False)
         with tempfile.TemporaryDirectory() as folder:
-            trainer, task = build.trainer(config, Path(folder)), build.task(config, data)
+            trainer, task = (
+                instantiate.instantiate_trainer(config, Path(folder)),
+                instantiate.instantiate_task(config, data),
+            )
             start = time.perf_counter()
             trainer.fit(task, data)
             taken.append(time.perf_counter() - start)

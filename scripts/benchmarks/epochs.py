@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from benchmarks.peers import Peer
-from benchmarks.turns import Pairs
-from dive import build
-from dive.compose import settings
-from dive.data.module import DataModule
+from benchmarks.baselines import Peer
+from benchmarks.paired_timing import PairedTimings
+from dive.config.compose import compose_resolved
+from dive.data.datamodule import InMemoryDataModule
+from dive.training import instantiate
 
 
 class TakeTurns(pl.Callback):
@@ -19,7 +19,7 @@ class TakeTurns(pl.Callback):
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.pairs = Pairs()
+        self.pairs = PairedTimings()
         self._start: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -37,7 +37,9 @@ class TakeTurns(pl.Callback):
             self.pairs.ours.append(time.perf_counter() - self._start)
 
 
-def against(peer: type[Peer], overrides: Sequence[str], repeats: int, data: DataModule | None = None) -> Pairs:
+def against(
+    peer: type[Peer], overrides: Sequence[str], repeats: int, data: InMemoryDataModule | None = None
+) -> PairedTimings:
     """Epochs of ours and of a peer's, after one of each to warm up.
 
     Args:
@@ -46,13 +48,13 @@ def against(peer: type[Peer], overrides: Sequence[str], repeats: int, data: Data
         repeats: pairs of epochs.
         data: in the place of the configured one.
     """
-    config = settings(*overrides, f"trainer.max_epochs={repeats + 1}", "trainer.accelerator=cpu")
+    config = compose_resolved(*overrides, f"trainer.max_epochs={repeats + 1}", "trainer.accelerator=cpu")
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
         pl.seed_everything(config["seed"], verbose=False)
-        data = data or build.data(config)
-        task = build.task(config, data)
+        data = data or instantiate.instantiate_datamodule(config)
+        task = instantiate.instantiate_task(config, data)
         turns = TakeTurns(peer(config, data, Path(theirs)))
-        trainer = build.trainer(config, Path(ours))
+        trainer = instantiate.instantiate_trainer(config, Path(ours))
         trainer.callbacks.insert(0, turns)
         trainer.fit(task, data)
-    return Pairs(turns.pairs.ours[1:], turns.pairs.peers[1:])
+    return PairedTimings(turns.pairs.ours[1:], turns.pairs.peers[1:])

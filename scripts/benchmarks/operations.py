@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.peers import unpack
-from benchmarks.turns import Pairs, take_turns
-from dive import build
-from dive.compose import settings
+from benchmarks.baselines import unpack
+from benchmarks.paired_timing import PairedTimings, time_in_turn
+from dive.config.compose import compose_resolved
+from dive.training import instantiate
 
 
 def timed(action: Callable[[], object]) -> float:
@@ -22,7 +22,7 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def addition(repeats: int, length: int = 10000) -> Pairs:
+def addition(repeats: int, length: int = 10000) -> PairedTimings:
     """Adding two vectors at once, against adding them number by number (book 3.1.2)."""
     a, b, c = torch.ones(length), torch.ones(length), torch.zeros(length)
 
@@ -34,15 +34,15 @@ def addition(repeats: int, length: int = 10000) -> Pairs:
         for _ in range(100):
             a + b  # it is the time that is wanted
 
-    return take_turns(lambda: timed(vectorised) / 100, lambda: timed(elementwise), repeats)
+    return time_in_turn(lambda: timed(vectorised) / 100, lambda: timed(elementwise), repeats)
 
 
-def reading(repeats: int) -> Pairs:
+def reading(repeats: int) -> PairedTimings:
     """Going through the 60,000 training images at 32 by 32: ours from the archives on, against torchvision's."""
-    config = settings("data=fashion_mnist", "data.resize=[32,32]", "data.val_size=0", "data.batch_size=64")
+    config = compose_resolved("data=fashion_mnist", "data.resize=[32,32]", "data.val_size=0", "data.batch_size=64")
 
     def ours() -> None:
-        data = build.data(config)
+        data = instantiate.instantiate_datamodule(config)
         data.setup()
         for _ in data.train_dataloader():
             pass
@@ -56,4 +56,4 @@ def reading(repeats: int) -> Pairs:
             for _ in loader:
                 pass
 
-        return take_turns(lambda: timed(ours), lambda: timed(peers), repeats, warm_up=0)
+        return time_in_turn(lambda: timed(ours), lambda: timed(peers), repeats, warm_up=0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytorch_lightning
 import torch
 
-from benchmarks.turns import Pairs
+from benchmarks.paired_timing import PairedTimings
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "figures" / "benchmarks_growth.png"
@@ -38,7 +38,7 @@ class Row:
 
     what: str
     peer: str
-    pairs: Pairs | None
+    pairs: PairedTimings | None
     bound: float | None = None
     unit: str = "s"
 

@@ -4,11 +4,11 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning import seed_everything
 
-from dive import build
-from dive.compose import settings
-from dive.data.images import ClothingImages
+from dive.config.compose import compose_resolved
+from dive.data.image_datamodule import FashionImageDataModule
 from dive.notebook import Trainer, show_images
-from pages.look import panels
+from dive.training import instantiate
+from pages.style import subplots
 
 EXPERIMENT = "experiment=softmax_regression"
 
@@ -22,7 +22,7 @@ def fashion_mnist() -> Figure:
 
 def overconfidence() -> Figure:
     """Minus the logarithm of a probability: what the cross-entropy charges for it (book 4.1.3)."""
-    figure, (axes,) = panels(width=4.4)
+    figure, (axes,) = subplots(width=4.4)
     p = torch.linspace(0.005, 1, 400)
     axes.plot(p, -p.log())
     axes.set(xlabel="probability of the true class", ylabel="loss of the example")
@@ -32,7 +32,7 @@ def overconfidence() -> Figure:
 def softmax_regression_curves() -> Figure:
     """Loss and accuracy of softmax regression over its epochs (book 4.5.3)."""
     history = _trained()[0].history
-    figure, axes = panels(2)
+    figure, axes = subplots(2)
     for panel, metric in zip(axes, ("loss", "acc"), strict=True):
         for split, style in (("train", "-"), ("val", "--")):
             values = [row[f"{split}/{metric}"] for row in history]
@@ -53,17 +53,17 @@ def mistakes() -> Figure:
     return show_images(images[wrong], 2, 9, titles=["\n".join(pair) for pair in pairs])
 
 
-def _images() -> ClothingImages:
-    data = build.data(settings(EXPERIMENT))
-    assert isinstance(data, ClothingImages)
+def _images() -> FashionImageDataModule:
+    data = instantiate.instantiate_datamodule(compose_resolved(EXPERIMENT))
+    assert isinstance(data, FashionImageDataModule)
     data.prepare_data()
     return data
 
 
-def _trained() -> tuple[Trainer, ClothingImages]:
-    config = settings(EXPERIMENT)
+def _trained() -> tuple[Trainer, FashionImageDataModule]:
+    config = compose_resolved(EXPERIMENT)
     seed_everything(config["seed"], verbose=False)
     data = _images()
     trainer = Trainer(config["trainer"]["max_epochs"])
-    trainer.fit(build.task(config, data), data)
+    trainer.fit(instantiate.instantiate_task(config, data), data)
     return trainer, data

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dive import build
-from dive.compose import settings
+from dive.config.compose import compose_resolved
 from dive.data.synthetic import least_squares
-from dive.losses import squared_loss
 from dive.models.linear import linear
-from dive.optim import sgd_step
-from pages.look import INK, panels
+from dive.tasks.losses import squared_loss
+from dive.tasks.optim import sgd_step
+from dive.training import instantiate
+from pages.style import INK, subplots
 
 EPOCHS = 6
 BATCH_SIZES = (1000, 100, 10)
@@ -22,7 +22,7 @@ LR = 0.03
 
 def normal_densities() -> Figure:
     """The densities of three normal distributions (book 3.1.3)."""
-    figure, (axes,) = panels(width=5)
+    figure, (axes,) = subplots(width=5)
     x = torch.linspace(-7, 9, 400)
     for (mean, sigma), style in zip(((0, 1), (0, 2), (3, 1)), ("-", "--", "-."), strict=True):
         density = torch.exp(-((x - mean) ** 2) / (2 * sigma**2)) / math.sqrt(2 * math.pi * sigma**2)
@@ -34,9 +34,11 @@ def normal_densities() -> Figure:
 
 def sgd_and_closed_form() -> Figure:
     """Where minibatch SGD goes, by size of the batch, and how near it comes to the closed form (book 3.1.1.4)."""
-    train = build.data(settings("model=linear_regression", "trainer=cpu")).splits.train
+    train = instantiate.instantiate_datamodule(
+        compose_resolved("model=linear_regression", "trainer=cpu")
+    ).splits.train
     closed_w, _ = least_squares(train.inputs, train.targets)
-    figure, (plane, distance) = panels(2, width=4.2, height=3.4)
+    figure, (plane, distance) = subplots(2, width=4.2, height=3.4)
     _contours(plane, closed_w)
     for batch_size, style in zip(BATCH_SIZES, ("-", "--", "-."), strict=True):
         path = _descend(train.inputs, train.targets, batch_size)

@@ -6,12 +6,12 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from dive import build
-from dive.compose import settings
-from dive.data.batches import TensorSet
+from dive.config.compose import compose_resolved
+from dive.data.tensor_dataset import TensorDataset
 from dive.models import MLP
-from dive.tasks import Task
-from pages.look import COLOURS, INK, panels
+from dive.tasks.task import Task
+from dive.training import instantiate
+from pages.style import COLOURS, INK, subplots
 
 # Negative is blue, positive orange, and zero is whatever the page is: white or dark.
 _SIGNS = LinearSegmentedColormap.from_list(
@@ -22,7 +22,7 @@ _SIGNS = LinearSegmentedColormap.from_list(
 def activations() -> Figure:
     """Four activation functions, and their gradients by autograd."""
     x = torch.linspace(-6, 6, 601, requires_grad=True)
-    figure, (values, gradients) = panels(2)
+    figure, (values, gradients) = subplots(2)
     for name, y, line in (
         ("ReLU", torch.relu(x), "-"),
         ("pReLU, slope 1/4", F.prelu(x, torch.tensor(0.25)), "--"),
@@ -40,7 +40,7 @@ def activations() -> Figure:
 
 def vanishing_gradients() -> Figure:
     """The size of the gradient in each layer of a deep MLP, before any step."""
-    figure, (axes,) = panels(1, width=5.4)
+    figure, (axes,) = subplots(1, width=5.4)
     for activation in ("relu", "tanh", "sigmoid"):
         torch.manual_seed(0)
         model = MLP(784, 10, num_hiddens=[64] * 8, activation=activation)
@@ -54,8 +54,10 @@ def vanishing_gradients() -> Figure:
 
 def symmetry() -> Figure:
     """The weights of four hidden units after training, begun with equal weights and with random ones."""
-    data = build.data(settings("model=mlp", "data=garments", "data.num_train=2048", "data.val_size=0"))
-    figure, axes = panels(8, width=1.05, height=1.55)
+    data = instantiate.instantiate_datamodule(
+        compose_resolved("model=mlp", "data=garments", "data.num_train=2048", "data.val_size=0")
+    )
+    figure, axes = subplots(8, width=1.05, height=1.55)
     for start, title in ((0, "begun with equal weights"), (4, "begun with random weights")):
         torch.manual_seed(0)
         model = MLP(784, 10, num_hiddens=[4])
@@ -83,12 +85,12 @@ def symmetry() -> Figure:
 
 def weight_decay() -> Figure:
     """Errors of linear regression with 200 weights and 20 examples, without weight decay and with it."""
-    figure, axes = panels(2)
+    figure, axes = subplots(2)
     for panel, decay in zip(axes, (0, 3), strict=True):
-        config = settings("experiment=weight_decay", f"optimizer.weight_decay={decay}")
-        data = build.data(config)
+        config = compose_resolved("experiment=weight_decay", f"optimizer.weight_decay={decay}")
+        data = instantiate.instantiate_datamodule(config)
         torch.manual_seed(0)
-        task = build.task(config, data)
+        task = instantiate.instantiate_task(config, data)
         optimizer = task.configure_optimizers()["optimizer"]
         errors = [_errors(task, data.splits.train, data.splits.val)]
         for _ in range(config["recipe"]["max_epochs"]):
@@ -107,7 +109,7 @@ def weight_decay() -> Figure:
 
 
 @torch.no_grad()
-def _errors(task: Task, *splits: TensorSet) -> list[float]:
+def _errors(task: Task, *splits: TensorDataset) -> list[float]:
     return [float(F.mse_loss(task(split.inputs), split.targets)) for split in splits]
 
 

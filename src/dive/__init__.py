@@ -2,22 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from dive.slow_compiler import put_off_compiler
-from dive.slow_imports import put_off_torchmetrics
+from dive.lazy.dynamo import install_lazy_dynamo
+from dive.lazy.torchmetrics import install_lazy_torchmetrics
 
 if TYPE_CHECKING:
-    from dive.training import train
+    from dive.training.fit import train
 
 __all__ = ["train"]
 
-put_off_compiler()
-put_off_torchmetrics()
+install_lazy_dynamo()
+install_lazy_torchmetrics()
 
 
 def __getattr__(name: str) -> Any:
     # `train` takes torch: parts of dive that do without need not wait for it.
     if name != "train":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from dive.training import train
+    from dive.training.fit import train
 
     return train

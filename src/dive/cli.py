@@ -18,21 +18,21 @@ from hydra.types import RunMode
 from omegaconf import read_write
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dive.errors import RunError, UserError, suggestion
-from dive.groups import demand_names
-from dive.resuming import expand_resume
-from dive.sweeps.names import own
+from dive.config.groups import validate_group_choices
+from dive.config.naming import job_defining_overrides
+from dive.config.resume_override import expand_resume_override
+from dive.errors import RunError, UserError, did_you_mean
 
 # What makes a command that of a sweep.
-SWEEP = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
+SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 
 # Packages that only searches and clusters need.
-OF_SWEEPS = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", "submitit")
+SWEEP_PACKAGES = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", "submitit")
 
-_MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
+_USER_ERRORS = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
 
 
-def run(main: Callable[[], object]) -> None:
+def main_guard(main: Callable[[], object]) -> None:
     """Run Hydra's main function; end a user's mistake with one line and exit status 1.
 
     Everything else, and with HYDRA_FULL_ERROR=1 every error, keeps its traceback.
@@ -40,21 +40,21 @@ def run(main: Callable[[], object]) -> None:
     traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
     try:
-        sys.argv = expand_resume(checked(named(sys.argv)))
-        if SWEEP.isdisjoint(sys.argv):
+        sys.argv = expand_resume_override(validate_argv(assign_sweep_name(sys.argv)))
+        if SWEEP_FLAGS.isdisjoint(sys.argv):
             main()
         else:
-            from dive.sweeps.current import reported  # a single run need not wait for it
+            from dive.sweeps.active_session import report_on_exit  # a single run need not wait for it
 
-            with reported():
+            with report_on_exit():
                 main()
     except KeyboardInterrupt:  # of a sweep: a single run tells of it itself
         sys.exit(130)
-    except (*_MISTAKES, _Mistake, ValueError) as error:
-        mistake = error.args[0] if isinstance(error, _Mistake) else error
-        if traceback_wanted or not (isinstance(mistake, _MISTAKES) or _raised_by_hydra(mistake)):
+    except (*_USER_ERRORS, _PassThroughError, ValueError) as error:
+        mistake = error.args[0] if isinstance(error, _PassThroughError) else error
+        if traceback_wanted or not (isinstance(mistake, _USER_ERRORS) or _raised_by_hydra(mistake)):
             raise mistake  # noqa: B904  # it is the cause itself
-        sys.exit(f"error: {one_line(mistake)}")
+        sys.exit(f"error: {format_error(mistake)}")
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
@@ -63,7 +63,7 @@ def _raised_by_hydra(error: BaseException) -> bool:
     return last is not None and last.frame.f_globals.get("__name__", "").startswith("hydra.")
 
 
-def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def job_guard(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Let a single run's mistake pass through Hydra, which would add a line of its own.
 
     A job of a sweep leaves its mistakes to the launcher, and looks like the command that runs it alone.
@@ -72,18 +72,18 @@ def job(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     @functools.wraps(function)
     def guarded(config: Any) -> Any:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            with _alone(config["resume"]):
+            with _as_single_run(config["resume"]):
                 return function(config)
         try:
             return function(config)
-        except _MISTAKES as error:
-            _leave_nothing(Path(HydraConfig.get().runtime.output_dir))
-            raise _Mistake(error) from error
+        except _USER_ERRORS as error:
+            _remove_empty_run_dir(Path(HydraConfig.get().runtime.output_dir))
+            raise _PassThroughError(error) from error
 
     return guarded
 
 
-def _leave_nothing(directory: Path) -> None:
+def _remove_empty_run_dir(directory: Path) -> None:
     # Of a run that was refused before it began, there is only what Hydra has noted in its directory.
     if directory.is_dir() and [path.name for path in directory.iterdir()] == [".hydra"]:
         shutil.rmtree(directory / ".hydra")
@@ -91,10 +91,10 @@ def _leave_nothing(directory: Path) -> None:
 
 
 @contextmanager
-def _alone(resume: str | None) -> Iterator[None]:
+def _as_single_run(resume: str | None) -> Iterator[None]:
     # Lightning starts further processes of a job (trainer=ddp) from this command line and Hydra's run directory.
     hydra, argv = HydraConfig.get(), sys.argv
-    sys.argv = [argv[0], *own(hydra.overrides.task), *([f"resume={resume}"] if resume else [])]
+    sys.argv = [argv[0], *job_defining_overrides(hydra.overrides.task), *([f"resume={resume}"] if resume else [])]
     with read_write(hydra.run):  # type: ignore[arg-type]  # it is a node, that Hydra types by its contents
         hydra.run.dir = hydra.runtime.output_dir
     try:
@@ -103,17 +103,17 @@ def _alone(resume: str | None) -> Iterator[None]:
         sys.argv = argv
 
 
-class _Mistake(BaseException):
+class _PassThroughError(BaseException):
     """Carries an error past Hydra, which catches every Exception."""
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """What went wrong and what is allowed, without the stack of wrappers around it."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name}: {suggestion(name, error.options)}"
+        return f"{group}={name}: {did_you_mean(name, error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read; write it in quotes: 'KEY=[1, 2]'; a text: \"KEY='~/a b'\""
     if several := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
@@ -122,9 +122,9 @@ def one_line(error: BaseException) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         if not (keys := sorted(str(key) for key in cause.parent_node)):
             return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null, and has no keys"
-        return f"{cause.full_key}: {suggestion(str(cause.key), keys)}"
+        return f"{cause.full_key}: {did_you_mean(str(cause.key), keys)}"
     if (missing := _missing_package(error)) is not None:
-        extra = ".[sweeps]" if missing.partition(".")[0] in OF_SWEEPS else "."
+        extra = ".[sweeps]" if missing.partition(".")[0] in SWEEP_PACKAGES else "."
         return f"{missing} is not installed: pip install -e '{extra}'"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
@@ -141,14 +141,14 @@ def _missing_package(error: BaseException | None) -> str | None:
     return None
 
 
-def checked(argv: list[str]) -> list[str]:
+def validate_argv(argv: list[str]) -> list[str]:
     """What was typed, if each group has a name; what goes on with a run has keys in their place."""
     if not any(word.startswith(("resume=", "--config-path=")) for word in argv):
-        demand_names(argv[1:])
+        validate_group_choices(argv[1:])
     return argv
 
 
-def named(argv: list[str]) -> list[str]:
+def assign_sweep_name(argv: list[str]) -> list[str]:
     """Name a sweep that has no name by the time, to the microsecond; and say first that it is one.
 
     After overrides, `-m` would be one word too many to argparse.
@@ -159,12 +159,12 @@ def named(argv: list[str]) -> list[str]:
     Raises:
         RunError: the name given could not be that of a directory, or a run is to be gone on with.
     """
-    if SWEEP.isdisjoint(argv):
+    if SWEEP_FLAGS.isdisjoint(argv):
         return argv
     name = next((arg.removeprefix("sweep=") for arg in argv if arg.startswith("sweep=")), None)
     if any(re.match("resume=.", arg) and arg != "resume=null" for arg in argv):
         raise RunError("resume= goes on with one run; a sweep goes on when it is said again, with its sweep=NAME")
-    argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in SWEEP)]
+    argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in SWEEP_FLAGS)]
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):

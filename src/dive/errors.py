@@ -25,10 +25,10 @@ class RunError(UserError):
     """A run directory cannot be used, or the run in it cannot go on."""
 
 
-def suggestion(name: str, valid: Sequence[str]) -> str:
+def did_you_mean(name: str, valid: Sequence[str]) -> str:
     """A line for an unknown name: the nearest valid one, and all that there are.
 
-    >>> suggestion("lrr", ["lr", "momentum"])
+    >>> did_you_mean("lrr", ["lr", "momentum"])
     "unknown; did you mean 'lr'? Choose from lr, momentum"
     """
     near = get_close_matches(name, valid, n=1)
@@ -36,7 +36,7 @@ def suggestion(name: str, valid: Sequence[str]) -> str:
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """End the program with exit status 1 and one line where a user's mistake, or a file, is in the way."""
     try:
         yield

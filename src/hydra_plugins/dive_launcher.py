@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from dive.errors import UserError
 
 if TYPE_CHECKING:
-    from dive.sweeps.session import Session
-    from dive.sweeps.sweep import Step
+    from dive.sweeps.session import SweepSession
+    from dive.sweeps.sweep import PlannedJob
 
 
 class DiveLauncher(Launcher):
@@ -26,22 +26,22 @@ class DiveLauncher(Launcher):
     A job that fails returns None as its score, and costs the others nothing: `dive.sweeps.session` reports it.
 
     Args:
-        workers: jobs at a time; they share the cores, and take the GPUs by turns. None is one a GPU, or a core.
-        over: another launcher, that is to run the jobs.
+        max_workers: jobs at a time; they share the cores, and take the GPUs by turns. None is one a GPU, or a core.
+        delegate: another launcher, that is to run the jobs.
     """
 
-    def __init__(self, workers: int | None, over: Launcher | None) -> None:
-        self.workers = workers
-        self.over = over
+    def __init__(self, max_workers: int | None, delegate: Launcher | None) -> None:
+        self.max_workers = max_workers
+        self.delegate = delegate
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra gives."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
-        if self.over:
-            self.over.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self.compose = Remembered(hydra_context.config_loader.load_sweep_config)
+        if self.delegate:
+            self.delegate.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.compose = ComposeCache(hydra_context.config_loader.load_sweep_config)
         hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]  # on this object alone
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -50,30 +50,33 @@ class DiveLauncher(Launcher):
         Raises:
             ConfigError: one of them cannot be run; none has been started.
         """
-        from dive.sweeps.current import session
-        from dive.sweeps.hardware import share
-        from dive.sweeps.names import own
+        from dive.config.naming import job_defining_overrides
+        from dive.sweeps.active_session import get_session
+        from dive.sweeps.launchers.resources import allocate
 
         setup_globals()
         configs = [self.compose(self.config, list(overrides)) for overrides in job_overrides]
-        self.compose.forget()
-        plain = [_plain(config) for config in configs]
-        machine = share(self.workers, [config["trainer"].get("accelerator") for config in plain])
-        where = f"by {type(self.over).__name__}" if self.over else str(machine)
-        opened = session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["optimize"])
+        self.compose.clear()
+        plain = [_resolved_container(config) for config in configs]
+        machine = allocate(self.max_workers, [config["trainer"].get("accelerator") for config in plain])
+        where = f"by {type(self.delegate).__name__}" if self.delegate else str(machine)
+        opened = get_session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["monitor"])
         jobs = [
-            (initial_job_idx + i, own(overrides), config)
+            (initial_job_idx + i, job_defining_overrides(overrides), config)
             for i, (overrides, config) in enumerate(zip(job_overrides, plain, strict=True))
         ]
-        steps = opened.prepare(jobs, self._varied(), where)
+        steps = opened.plan_jobs(jobs, self._varied(), where)
         # Two jobs that are typed differently and come to the same are one.
-        todo = [i for i, step in enumerate(steps) if step.action != "keep" and steps.index(step) == i]
-        with _sigterm_raises():
-            if self.over and todo:
-                self._hand_over(opened, [(steps[i], job_overrides[i]) for i in todo])
+        todo = [i for i, step in enumerate(steps) if step.action != "skip" and steps.index(step) == i]
+        with _exit_on_sigterm():
+            if self.delegate and todo:
+                self._delegate(opened, [(steps[i], job_overrides[i]) for i in todo])
             elif todo:
-                placed = [_placed(configs[i], steps[i]) for i in todo]
-                calls = [partial(run_here, self.hydra_context, self.task_function, config) for config in placed]
+                placed = [_with_run_dir(configs[i], steps[i]) for i in todo]
+                calls = [
+                    partial(run_job_in_process, self.hydra_context, self.task_function, config)
+                    for config in placed
+                ]
                 opened.run([steps[i] for i in todo], calls, machine)
         return [_job_return(step, overrides) for step, overrides in zip(steps, job_overrides, strict=True)]
 
@@ -82,22 +85,26 @@ class DiveLauncher(Launcher):
         searched = self.config.hydra.sweeper.get("params") or {}
         return [*(o.key_or_group for o in typed if o.is_sweep_override()), *map(str, searched)]
 
-    def _hand_over(self, opened: "Session", todo: Sequence[tuple["Step", Sequence[str]]]) -> None:
-        from dive.sweeps.watching import watch
+    def _delegate(self, opened: "Session", todo: Sequence[tuple["Step", Sequence[str]]]) -> None:
+        from dive.sweeps.launchers.monitor import monitor
 
-        assert self.over is not None
-        inner = self.over
+        assert self.delegate is not None
+        inner = self.delegate
         steps, given = zip(*todo, strict=True)
-        overrides = [[*words, *_placement(step)] for step, words in zip(steps, given, strict=True)]
+        overrides = [[*words, *_run_dir_overrides(step)] for step, words in zip(steps, given, strict=True)]
 
         def launch(which: Sequence[int]) -> dict[int, str]:
             returned = inner.launch([overrides[i] for i in which], steps[0].job.number)
-            return {i: _why(job) for i, job in zip(which, returned, strict=True) if job.status is JobStatus.FAILED}
+            return {
+                i: _failure_reason(job)
+                for i, job in zip(which, returned, strict=True)
+                if job.status is JobStatus.FAILED
+            }
 
-        watch(opened, steps, launch)
+        monitor(opened, steps, launch)
 
 
-class Remembered:
+class ComposeCache:
     """Composes each job once, though the sweeper asks for it too: it takes a tenth of a second.
 
     Args:
@@ -115,12 +122,12 @@ class Remembered:
             self._composed[key] = self._compose(master_config, sweep_overrides)
         return self._composed[key]
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Compose anew from now on."""
         self._composed.clear()
 
 
-def run_here(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
+def run_job_in_process(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
     """Run a job in this process, in which Hydra has not been started."""
     setup_globals()
     result = run_job(
@@ -134,13 +141,13 @@ def run_here(context: HydraContext, function: TaskFunction, config: DictConfig) 
         raise result._return_value
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _resolved_container(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain: dict[str, Any] = OmegaConf.to_container(settings, resolve=True)  # type: ignore[assignment]  # a dict, since a DictConfig goes in
     return plain
 
 
-def _placed(config: DictConfig, step: "Step") -> DictConfig:
+def _with_run_dir(config: DictConfig, step: "Step") -> DictConfig:
     with open_dict(config):
         config.hydra.job.num = step.job.number
         config.hydra.job.id = step.job.name
@@ -149,28 +156,28 @@ def _placed(config: DictConfig, step: "Step") -> DictConfig:
     return config
 
 
-def _placement(step: "Step") -> list[str]:
+def _run_dir_overrides(step: "Step") -> list[str]:
     quoted = str(step.job.directory).replace("'", "\\'")
     resumed = f"'{quoted}'" if step.action == "resume" else "null"
     return [f"hydra.sweep.subdir='{step.job.name}'", f"resume={resumed}"]
 
 
-def _why(failed: JobReturn) -> str:
+def _failure_reason(failed: JobReturn) -> str:
     error = failed._return_value
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def _job_return(step: "Step", overrides: Sequence[str]) -> JobReturn:
-    from dive.recorded import recorded_result
+    from dive.runs.record import load_result
 
     done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")
     # Not a failure to Hydra: its sweepers would stop there, and leave the others undone.
-    done.return_value = recorded_result(step.job.directory).get("score")
+    done.return_value = load_result(step.job.directory).get("score")
     return done
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _exit_on_sigterm() -> Iterator[None]:
     def leave(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 

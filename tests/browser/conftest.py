@@ -120,7 +120,7 @@ class Watched:
         """A screenshot for the README, where that is asked for."""
         if self.figures is not None:
             shot = Image.open(io.BytesIO(self.page.screenshot()))
-            shot.quantize(128).save(self.figures / f"{name}.png", optimize=True)
+            shot.quantize(128).save(self.figures / f"{name}.png", monitor=True)
 
 
 @pytest.fixture

@@ -15,28 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from dive.callbacks import (
-    Best,
+    BestCheckpoint,
     EarlyStopping,
     ExactResume,
-    Last,
-    LearningRate,
-    NanGuard,
+    LastCheckpoint,
+    LearningRateMonitor,
     ParameterError,
-    Progress,
-    Throughput,
+    ProgressBar,
+    TerminateOnNonFinite,
+    ThroughputMonitor,
 )
 from dive.callbacks.parameter_error import largest_error
 from dive.data import SyntheticRegression
 from dive.errors import RunError
-from dive.loggers import History
+from dive.loggers import MetricsHistoryLogger
 from dive.models import LinearRegression, LinearRegressionScratch
-from dive.tasks import Regression
-from dive.trainer import Trainer
+from dive.tasks.task import RegressionTask
+from dive.training.trainer import Trainer
 
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50")
 
 
-class Scripted(Regression):
+class Scripted(RegressionTask):
     """A regression whose validation metric is given epoch by epoch, and whose weight counts the epochs."""
 
     def __init__(self, metric: str, values: Sequence[float]) -> None:
@@ -57,8 +57,8 @@ def data(**settings: Any) -> SyntheticRegression:
     )
 
 
-def regression(model: nn.Module | None = None) -> Regression:
-    return Regression(model or LinearRegression(2), nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
+def regression(model: nn.Module | None = None) -> RegressionTask:
+    return RegressionTask(model or LinearRegression(2), nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: Any) -> Trainer:
@@ -68,8 +68,8 @@ def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: 
         max_epochs=epochs,
         callbacks=list(callbacks),
         default_root_dir=folder,
-        enable_checkpointing=any(isinstance(callback, Best) for callback in callbacks),
-        enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
+        enable_checkpointing=any(isinstance(callback, BestCheckpoint) for callback in callbacks),
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
         enable_model_summary=False,
         num_sanity_val_steps=0,
         **{"logger": False, **settings},
@@ -78,7 +78,7 @@ def trainer(folder: Path, *callbacks: pl.Callback, epochs: int = 1, **settings: 
 
 def best_and_last(metric: str) -> list[pl.Callback]:
     """Both checkpoints, in the order of conf/callbacks/default.yaml."""
-    return [Best(metric), Last(), ExactResume()]
+    return [BestCheckpoint(metric), LastCheckpoint(), ExactResume()]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ SCRIPT = [0.2, 0.5, 0.1, 0.3]  # the lowest in the third epoch, the highest in t
 
 @pytest.mark.parametrize(("metric", "best"), [("val/loss", 2), ("val/acc", 1)])
 def test_the_best_epoch_is_kept(tmp_path: Path, metric: str, best: int) -> None:
-    checkpoint = Best(metric)
+    checkpoint = BestCheckpoint(metric)
     trainer(tmp_path, checkpoint, epochs=4).fit(Scripted(metric, SCRIPT), data())
     assert Path(checkpoint.best_model_path) == tmp_path / "checkpoints" / "best.ckpt"
     kept = load(tmp_path / "checkpoints" / "best.ckpt")
@@ -176,7 +176,7 @@ def test_a_resumed_run_finds_its_best_checkpoint_where_its_directory_is_now(tmp_
     trainer(now, best, *others, epochs=4).fit(
         Scripted("val/loss", [0.2, 0.1, 0.15, 0.05]), data(), ckpt_path=now / "checkpoints" / "last.ckpt"
     )
-    assert isinstance(best, Best)
+    assert isinstance(best, BestCheckpoint)
     assert best.best_model_path == str(now / "checkpoints" / "best.ckpt")
     assert list(best.best_k_models) == [best.best_model_path]
     assert load(now / "checkpoints" / "best.ckpt")["epoch"] == 3
@@ -185,16 +185,16 @@ def test_a_resumed_run_finds_its_best_checkpoint_where_its_directory_is_now(tmp_
 
 
 def test_a_run_that_had_no_best_epoch_yet_goes_on_without_one(tmp_path: Path) -> None:
-    best = Best("val/loss")
+    best = BestCheckpoint("val/loss")
     best.dirpath = str(tmp_path)
-    fresh = Best("val/loss").state_dict()
+    fresh = BestCheckpoint("val/loss").state_dict()
     best.load_state_dict(fresh)
     assert (best.best_model_path, best.last_model_path, best.best_k_models) == ("", "", {})
 
 
 def test_a_metric_of_unknown_direction_cannot_name_the_best_epoch() -> None:
     with pytest.raises(ValueError, match="'val/luck'"):
-        Best("val/luck")
+        BestCheckpoint("val/luck")
     with pytest.raises(ValueError, match="'val/luck'"):
         EarlyStopping("val/luck", patience=1)
 
@@ -221,9 +221,11 @@ def test_training_that_had_stopped_stays_stopped_and_one_that_had_not_goes_on(
     tmp_path: Path, epochs: int, more: int
 ) -> None:
     values = [3, 2, 2.5, 2.4, 0, 0]
-    first = trainer(tmp_path, EarlyStopping("val/loss", patience=2), Last(), ExactResume(), epochs=epochs)
+    first = trainer(
+        tmp_path, EarlyStopping("val/loss", patience=2), LastCheckpoint(), ExactResume(), epochs=epochs
+    )
     first.fit(Scripted("val/loss", values), data())
-    again = trainer(tmp_path, EarlyStopping("val/loss", patience=2), Last(), ExactResume(), epochs=6)
+    again = trainer(tmp_path, EarlyStopping("val/loss", patience=2), LastCheckpoint(), ExactResume(), epochs=6)
     again.fit(Scripted("val/loss", values), data(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
     assert first.current_epoch == 4 - more
     assert again.current_epoch == 4
@@ -256,7 +258,7 @@ def test_a_run_that_diverges_later_leaves_only_checkpoints_with_finite_weights(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_validation_metric_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path, value: float) -> None:
-    guarded = trainer(tmp_path, NanGuard(), *best_and_last("val/loss"), epochs=3)
+    guarded = trainer(tmp_path, TerminateOnNonFinite(), *best_and_last("val/loss"), epochs=3)
     with pytest.raises(RunError, match=f"val/loss is {value} in epoch 2"):
         guarded.fit(Scripted("val/loss", [1.0, value, 1.0]), data())
     assert load(tmp_path / "checkpoints" / "last.ckpt")["epoch"] == 0
@@ -266,7 +268,7 @@ def test_a_training_loss_that_is_no_number_fails_the_run(tmp_path: Path) -> None
     task = regression()
     nn.init.constant_(task.model.net.bias, math.inf)
     with pytest.raises(RunError, match="train/loss is not finite in epoch 1"):
-        trainer(tmp_path, NanGuard(), limit_val_batches=0).fit(task, data())
+        trainer(tmp_path, TerminateOnNonFinite(), limit_val_batches=0).fit(task, data())
 
 
 class SpoilBias(pl.Callback):
@@ -279,18 +281,18 @@ class SpoilBias(pl.Callback):
 
 def test_a_weight_that_is_no_number_fails_the_run_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"model\.net\.bias is not finite in epoch 1"):
-        trainer(tmp_path, SpoilBias(), NanGuard(), limit_val_batches=0).fit(regression(), data())
+        trainer(tmp_path, SpoilBias(), TerminateOnNonFinite(), limit_val_batches=0).fit(regression(), data())
 
 
 def test_the_guard_lets_a_sound_run_pass(tmp_path: Path) -> None:
-    sound = trainer(tmp_path, NanGuard(), epochs=2)
+    sound = trainer(tmp_path, TerminateOnNonFinite(), epochs=2)
     sound.fit(regression(), data())
     assert sound.current_epoch == 2
 
 
 @pytest.mark.parametrize("way", [LinearRegression, LinearRegressionScratch])
 def test_parameter_errors_are_the_largest_differences_from_the_truth(tmp_path: Path, way: type[nn.Module]) -> None:
-    history, examples = History(tmp_path), data(w=[2.0, -3.4, 1.0], num_train=30, noise=0.5)
+    history, examples = MetricsHistoryLogger(tmp_path), data(w=[2.0, -3.4, 1.0], num_train=30, noise=0.5)
     torch.manual_seed(0)
     model = way(3)
     trainer(tmp_path, ParameterError(), epochs=2, logger=history).fit(regression(model), examples)
@@ -309,7 +311,7 @@ def test_parameter_errors_are_the_largest_differences_from_the_truth(tmp_path: P
 
 
 def test_parameter_errors_are_not_told_of_a_model_without_coefficients(tmp_path: Path) -> None:
-    history = History(tmp_path)
+    history = MetricsHistoryLogger(tmp_path)
     task = regression(nn.Linear(2, 1))
     trainer(tmp_path, ParameterError(), logger=history).fit(task, data())
     assert "val/loss" in history.final()
@@ -326,9 +328,9 @@ def test_errors_of_shapes_that_would_broadcast_are_refused() -> None:
 
 
 def test_the_learning_rate_is_that_of_the_epoch_s_steps(tmp_path: Path) -> None:
-    history, task = History(tmp_path), regression()
+    history, task = MetricsHistoryLogger(tmp_path), regression()
     task.make_scheduler = partial(torch.optim.lr_scheduler.StepLR, step_size=2, gamma=0.1)
-    trainer(tmp_path, LearningRate(), epochs=4, logger=history).fit(task, data())
+    trainer(tmp_path, LearningRateMonitor(), epochs=4, logger=history).fit(task, data())
     rates = {row["epoch"]: row["lr"] for row in history.rows.values()}
     assert rates == {
         0: pytest.approx(0.03),
@@ -339,7 +341,7 @@ def test_the_learning_rate_is_that_of_the_epoch_s_steps(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_of_an_epoch_under_way_is_kept_though_its_scheduler_has_stepped() -> None:
-    first, second, logged = LearningRate(), LearningRate(), []
+    first, second, logged = LearningRateMonitor(), LearningRateMonitor(), []
     fit: Any = SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.03}])])
     task: Any = SimpleNamespace(noted={})
     first.on_train_epoch_start(fit, task)
@@ -349,12 +351,12 @@ def test_the_learning_rate_of_an_epoch_under_way_is_kept_though_its_scheduler_ha
     second.on_train_epoch_start(fit, task)
     for _ in range(2):
         second.on_train_epoch_end(fit, task)
-        logged.append(task.noted["lr"])
+        logged.append(task.extra_metrics["lr"])
         second.on_train_epoch_start(fit, task)
     assert logged == [0.03, 0.01]
 
 
-class Timed(Regression):
+class Timed(RegressionTask):
     """A training batch takes a second, a validation batch a hundred."""
 
     now = 0.0
@@ -374,9 +376,9 @@ class Timed(Regression):
 def test_throughput_counts_each_training_example_and_no_time_of_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validate: bool
 ) -> None:
-    throughput, history = Throughput(), History(tmp_path)
+    throughput, history = ThroughputMonitor(), MetricsHistoryLogger(tmp_path)
     task = Timed(LinearRegression(2), nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
-    monkeypatch.setattr("dive.callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: task.now))
+    monkeypatch.setattr("dive.callbacks.throughput_monitor.time", SimpleNamespace(perf_counter=lambda: task.now))
     trainer(tmp_path, throughput, epochs=3, logger=history, limit_val_batches=1.0 if validate else 0).fit(
         task, data()
     )
@@ -389,10 +391,10 @@ def test_throughput_counts_each_training_example_and_no_time_of_validation(
 
 def test_throughput_counted_in_the_middle_of_an_epoch_is_counted_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("dive.callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("dive.callbacks.throughput_monitor.time", SimpleNamespace(perf_counter=lambda: now))
     fit: Any = SimpleNamespace(world_size=1)
     task = regression()
-    first, second = Throughput(), Throughput()
+    first, second = ThroughputMonitor(), ThroughputMonitor()
     first.on_train_epoch_start(fit, task)
     assert first.state_dict() == {"seconds": 0.0, "samples": 0}
     now = 2.0
@@ -408,17 +410,17 @@ def test_throughput_counted_in_the_middle_of_an_epoch_is_counted_on(monkeypatch:
     task.means["train"].update(torch.tensor(1.0), torch.zeros(2, 1), torch.zeros(2, 1))
     second.on_train_epoch_end(fit, task)
     assert second.state_dict() == {"seconds": 3.0, "samples": 10}
-    assert task.noted == {"train/samples_per_second": 2.0}  # two in a second: of this process alone
+    assert task.extra_metrics == {"train/samples_per_second": 2.0}  # two in a second: of this process alone
 
 
 def test_an_epoch_without_a_step_left_has_no_throughput() -> None:
     fit: Any = SimpleNamespace(world_size=1)
     task = regression()
-    throughput = Throughput()
+    throughput = ThroughputMonitor()
     throughput.on_train_epoch_start(fit, task)
     throughput.on_train_epoch_end(fit, task)
     assert throughput.state_dict()["samples"] == 0
-    assert task.noted == {}
+    assert task.extra_metrics == {}
 
 
 def shown(
@@ -431,7 +433,7 @@ def shown(
     """What a short fit writes to stdout and stderr, each of which is a terminal or not."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: out_watched)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: err_watched)
-    trainer(folder, Progress(refresh_rate=1), epochs=2).fit(regression(), data())
+    trainer(folder, ProgressBar(refresh_rate=1), epochs=2).fit(regression(), data())
     return capsys.readouterr()
 
 

@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from dive import checkpoints, signals
-from dive.callbacks import Best, EarlyStopping, ExactResume, Last, LearningRate
-from dive.callbacks.exact_resume import LEVELS, put_in_order
+from dive.callbacks import BestCheckpoint, EarlyStopping, ExactResume, LastCheckpoint, LearningRateMonitor
+from dive.callbacks.exact_resume import LEVELS, restore_loop_progress
 from dive.data import SyntheticRegression
-from dive.loggers import History
-from dive.signals import Interrupted
-from dive.tasks import Regression
-from dive.trainer import Trainer
+from dive.loggers import MetricsHistoryLogger
+from dive.runs import checkpoint_io, signals
+from dive.runs.signals import RunInterrupted
+from dive.tasks.task import RegressionTask
+from dive.training.trainer import Trainer
 
 
-class Noisy(Regression):
+class Noisy(RegressionTask):
     """Draws random numbers of every kind in training, and has an optimizer and a scheduler that remember."""
 
     def __init__(self) -> None:
@@ -78,8 +78,8 @@ class Witness(pl.Callback):
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several batches of validation, and no pictures."""
-    monkeypatch.setattr("dive.data.module.EVALUATION_BATCH", 3)
-    monkeypatch.setattr("dive.loggers.history.draw_curves", lambda *_: None)
+    monkeypatch.setattr("dive.data.datamodule.EVAL_BATCH_SIZE", 3)
+    monkeypatch.setattr("dive.loggers.history.plot_curves", lambda *_: None)
 
 
 def examples(**settings: Any) -> SyntheticRegression:
@@ -110,17 +110,17 @@ class Left:
     ) -> None:
         self.witness = witness or Witness()
         folder.mkdir(exist_ok=True)
-        self.history = History(folder)
+        self.history = MetricsHistoryLogger(folder)
         self.task = Noisy()
-        self.best = Best("val/loss")
+        self.best = BestCheckpoint("val/loss")
         self.trainer = Trainer(
             accelerator="cpu",
             callbacks=[
                 *(more or []),
                 self.best,
-                Last(every_n_steps),
+                LastCheckpoint(every_n_steps),
                 ExactResume(),
-                LearningRate(),
+                LearningRateMonitor(),
                 self.witness,
             ],
             default_root_dir=folder,
@@ -129,22 +129,22 @@ class Left:
             num_sanity_val_steps=0,
             **{"logger": self.history, "max_epochs": 3, **settings},
         )
-        with signals.Signals(lambda code: pytest.fail(f"last words, {code}")):
+        with signals.SignalHandlers(lambda code: pytest.fail(f"last words, {code}")):
             self.trainer.fit(
                 self.task, data or examples(), ckpt_path=folder / "checkpoints" / resume if resume else None
             )
 
 
 def ask() -> None:
-    """As `dive.signals` does when a signal comes."""
+    """As `dive.runs.signals` does when a signal comes."""
     signal_handler = signals._at_next_step
     assert signal_handler is not None
-    signal_handler(Interrupted(signals.signal.SIGTERM))
+    signal_handler(RunInterrupted(signals.signal.SIGTERM))
 
 
 def kept(folder: Path, name: str = "last.ckpt") -> dict[str, Any]:
     """A checkpoint, with the folder that it was saved in left out."""
-    checkpoint = checkpoints.load(folder / "checkpoints" / name)
+    checkpoint = checkpoint_io.load_checkpoint(folder / "checkpoints" / name)
 
     def elsewhere(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -214,7 +214,7 @@ def test_an_interrupted_fit_that_goes_on_equals_one_never_stopped(
 
     seed(0)
     first = Witness(hook, count, ask)
-    with pytest.raises(Interrupted):
+    with pytest.raises(RunInterrupted):
         Left(tmp_path / "halves", first, **settings)
     assert kept(tmp_path / "halves")["global_step"] == steps
     seed(1)
@@ -277,7 +277,7 @@ def test_a_fit_may_be_interrupted_again_and_again(tmp_path: Path) -> None:
         ("epoch end", 1),
     ]:
         witness = Witness(hook, count, ask)
-        with pytest.raises(Interrupted):
+        with pytest.raises(RunInterrupted):
             Left(tmp_path / "parts", witness, resume)
         trained += witness.trained
         resume = "last.ckpt"
@@ -292,7 +292,7 @@ def test_workers_go_on_too(tmp_path: Path) -> None:
     whole = Left(tmp_path / "whole", data=examples(num_workers=2), limit_val_batches=0)
     seed(0)
     first = Witness("train batch", 8, ask)
-    with pytest.raises(Interrupted):
+    with pytest.raises(RunInterrupted):
         Left(tmp_path / "halves", first, data=examples(num_workers=2), limit_val_batches=0)
     second = Left(tmp_path / "halves", resume="last.ckpt", data=examples(num_workers=2), limit_val_batches=0)
     assert first.trained + second.witness.trained == whole.witness.trained
@@ -301,7 +301,7 @@ def test_workers_go_on_too(tmp_path: Path) -> None:
 
 def test_a_validation_that_was_broken_off_begins_anew(tmp_path: Path) -> None:
     first = Witness("val batch", 5, ask)
-    with pytest.raises(Interrupted):
+    with pytest.raises(RunInterrupted):
         Left(tmp_path / "run", first)
     second = Left(tmp_path / "run", resume="last.ckpt")
     assert first.validated == [6, 6, 6, 12, 12]
@@ -362,7 +362,7 @@ class Foreign(pl.LightningDataModule):
 def test_plain_loaders_go_on_after_an_epoch(tmp_path: Path) -> None:
     whole = Left(tmp_path / "whole", data=Foreign())
     first = Witness("epoch end", 1, ask)
-    with pytest.raises(Interrupted):
+    with pytest.raises(RunInterrupted):
         Left(tmp_path / "halves", first, data=Foreign())
     second = Left(tmp_path / "halves", resume="last.ckpt", data=Foreign())
     assert first.trained + second.witness.trained == whole.witness.trained
@@ -419,7 +419,7 @@ NOTHING = (0, 0, 0, 0)
 )
 def test_between_epochs_the_next_is_about_to_begin(epochs: tuple[int, int, int, int]) -> None:
     state = loops(epochs, (6, 6, 6, 6), (6, 6, 6, 6), True, {"epoch": 0, "position": 6})
-    assert put_in_order(state, steps=6, validating=False) == 0
+    assert restore_loop_progress(state, steps=6, validating=False) == 0
     assert state == {
         "epoch_progress": progress(total=(2, 1, 1, 1), current=(2, 1, 1, 1)),
         "epoch_loop.batch_progress": {**progress(total=(6, 6, 6, 6), current=NOTHING), "is_last_batch": False},
@@ -431,7 +431,7 @@ def test_between_epochs_the_next_is_about_to_begin(epochs: tuple[int, int, int, 
 
 def test_within_an_epoch_it_goes_on_after_the_batches_that_are_done() -> None:
     state = loops((2, 2, 1, 1), (8, 8, 8, 7), (2, 2, 2, 1), False, {"epoch": 1, "position": 2})
-    assert put_in_order(state, steps=8, validating=False) == 1
+    assert restore_loop_progress(state, steps=8, validating=False) == 1
     assert state == {
         "epoch_progress": progress(total=(2, 1, 1, 1), current=(2, 1, 1, 1)),
         "epoch_loop.batch_progress": {
@@ -447,7 +447,7 @@ def test_within_an_epoch_it_goes_on_after_the_batches_that_are_done() -> None:
 @pytest.mark.parametrize("is_last", [False, True])
 def test_in_validation_it_is_to_be_done_again(is_last: bool) -> None:
     state = loops((2, 2, 1, 1), (9, 9, 9, 9), (3, 3, 3, 3), is_last, {"epoch": 1, "position": 3})
-    assert put_in_order(state, steps=9, validating=True) == 1
+    assert restore_loop_progress(state, steps=9, validating=True) == 1
     assert state == {
         "epoch_progress": progress(total=(2, 1, 1, 1), current=(2, 1, 1, 1)),
         "epoch_loop.batch_progress": {
@@ -466,8 +466,8 @@ def test_in_validation_it_is_to_be_done_again(is_last: bool) -> None:
 @pytest.mark.parametrize("loader", [{}, {"epoch": 5, "offset": 3}])
 def test_the_state_of_loaders_of_others_is_theirs(loader: dict[str, Any]) -> None:
     state = loops((1, 1, 1, 1), (6, 6, 6, 6), (6, 6, 6, 6), True, dict(loader))
-    put_in_order(state, steps=6, validating=False)
+    restore_loop_progress(state, steps=6, validating=False)
     assert state["state_dict"] == {"combined_loader": [loader]}
     del state["state_dict"]["combined_loader"]
-    put_in_order(state, steps=6, validating=False)
+    restore_loop_progress(state, steps=6, validating=False)
     assert state["state_dict"] == {}

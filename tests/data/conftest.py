@@ -7,25 +7,25 @@ from pathlib import Path
 import pytest
 from tests.data.published import DIGESTS
 
-from dive.data import archives, supply
+from dive.data import archive_files, fashion_mnist_files
 
 
 @pytest.fixture
 def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four tiny files stand for the published ones."""
-    monkeypatch.setattr(archives, "DIGESTS", DIGESTS)
+    monkeypatch.setattr(archive_files, "DIGESTS", DIGESTS)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Where the files belong; it does not exist yet."""
-    return archives.raw_folder(tmp_path / "data")
+    return archive_files.raw_folder(tmp_path / "data")
 
 
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """What is warned of, also where an earlier test has cut off the root logger."""
-    sources = (archives.log, supply.log)
+    sources = (archive_files.log, fashion_mnist_files.log)
     for log in sources:
         log.addHandler(caplog.handler)
         log.setLevel(logging.WARNING)

@@ -4,9 +4,9 @@ import gzip
 import hashlib
 from pathlib import Path
 
-from dive.data import archives
+from dive.data import archive_files
 
-CONTENTS = {name: f"content of {name}, ".encode() * 50 for name in archives.DIGESTS}
+CONTENTS = {name: f"content of {name}, ".encode() * 50 for name in archive_files.SHA256}
 ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
 DIGESTS = {
     name: (hashlib.sha256(ARCHIVES[name]).hexdigest(), hashlib.sha256(CONTENTS[name]).hexdigest())

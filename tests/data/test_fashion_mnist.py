@@ -11,16 +11,16 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.transforms.v2.functional import resize
 
-from dive.data import FashionMNIST, archives, supply
+from dive.data import FashionMNISTDataModule, archive_files, fashion_mnist_files
 from dive.data.fashion_mnist import parse_idx
 from dive.errors import DataError
 
 Parts = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def module(root: Path, **settings: object) -> FashionMNIST:
+def module(root: Path, **settings: object) -> FashionMNISTDataModule:
     shared = {"resize": [28, 28], "val_size": 10000, "batch_size": 256}
-    return FashionMNIST(
+    return FashionMNISTDataModule(
         root, **{"mirror": "http://127.0.0.1:9/", "timeout": 1, "download": False} | shared | settings
     )
 
@@ -34,16 +34,16 @@ def parts(real_data: Path) -> Parts:
 @pytest.fixture
 def read_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files are checked and unpacked once for all tests."""
-    monkeypatch.setattr(FashionMNIST, "read", lambda _: parts)
+    monkeypatch.setattr(FashionMNISTDataModule, "read", lambda _: parts)
 
 
 @pytest.fixture(scope="module")
 def oracle(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[datasets.FashionMNIST]:
     """The training and the test set as torchvision reads the same files."""
     root = tmp_path_factory.mktemp("torchvision")
-    folder = archives.raw_folder(root)
+    folder = archive_files.raw_folder(root)
     folder.mkdir(parents=True)
-    for archive in archives.raw_folder(real_data).glob("*.gz"):
+    for archive in archive_files.raw_folder(real_data).glob("*.gz"):
         (folder / archive.stem).write_bytes(gzip.decompress(archive.read_bytes()))
     return [datasets.FashionMNIST(root, train=train) for train in (True, False)]
 
@@ -149,7 +149,7 @@ def test_resizing_is_torchvision_s(
     real_data: Path, parts: Parts, oracle: list[datasets.FashionMNIST], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = tuple((images[:600], labels[:600]) for images, labels in parts)
-    monkeypatch.setattr(FashionMNIST, "read", lambda _: few)
+    monkeypatch.setattr(FashionMNISTDataModule, "read", lambda _: few)
     data = module(real_data, resize=[32, 32], val_size=0)
     assert data.num_inputs == 1024
     expected = resize(oracle[1].data[:600].unsqueeze(1) / 255, [32, 32], antialias=True)
@@ -158,7 +158,7 @@ def test_resizing_is_torchvision_s(
 
 def test_classes_have_the_names_that_the_authors_gave_them(oracle: list[datasets.FashionMNIST]) -> None:
     theirs = [name.lower().removesuffix("/top") for name in oracle[0].classes]
-    assert list(FashionMNIST.class_names) == theirs
+    assert list(FashionMNISTDataModule.class_names) == theirs
 
 
 def test_labels_are_named_as_in_the_book(tmp_path: Path) -> None:
@@ -169,16 +169,16 @@ def test_labels_are_named_as_in_the_book(tmp_path: Path) -> None:
 def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A data folder with the archives of a set of few images; they stand for the published ones."""
     rng = np.random.default_rng(0)
-    folder = archives.raw_folder(tmp_path)
+    folder = archive_files.raw_folder(tmp_path)
     folder.mkdir(parents=True)
     digests = {}
-    for name in archives.DIGESTS:
+    for name in archive_files.SHA256:
         shape = (30, 28, 28) if "images" in name else (30,)
         content = idx(rng.integers(10, size=shape))
         archive = gzip.compress(content)
         (folder / f"{name}.gz").write_bytes(archive)
-        digests[name] = (archives.sha256(archive), archives.sha256(content))
-    monkeypatch.setattr(archives, "DIGESTS", digests)
+        digests[name] = (archive_files.sha256(archive), archive_files.sha256(content))
+    monkeypatch.setattr(archive_files, "DIGESTS", digests)
     return tmp_path
 
 
@@ -186,13 +186,13 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file is read and checked."""
     counted: Counter[str] = Counter()
-    look = archives.look
+    look = archive_files.read_verified
 
     def counting(folder: Path, name: str) -> object:
         counted[name] += 1
         return look(folder, name)
 
-    monkeypatch.setattr(archives, "look", counting)
+    monkeypatch.setattr(archive_files, "look", counting)
     return counted
 
 
@@ -201,7 +201,7 @@ def test_files_are_checked_once_a_start_and_not_kept(few: Path, looked: Counter[
     data.prepare_data()
     data.setup()
     data.prepare_data()
-    assert looked == dict.fromkeys(archives.DIGESTS, 1)
+    assert looked == dict.fromkeys(archive_files.SHA256, 1)
     assert data._contents == {}
 
 
@@ -219,7 +219,7 @@ def test_files_are_downloaded_only_where_that_is_wanted(
     download: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(supply, "ensure", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(fashion_mnist_files, "ensure", lambda *arguments: asked.append(arguments))
     module(tmp_path, download=download).prepare_data()
     folder = tmp_path / "FashionMNIST" / "raw"
     assert asked == ([(folder, "http://127.0.0.1:9/", 1)] if download else [])

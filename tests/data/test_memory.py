@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dive import build
-from dive.compose import settings
+from dive.config.compose import compose_resolved
 from dive.data import memory
-from dive.data.module import DataModule
+from dive.data.datamodule import InMemoryDataModule
 from dive.errors import DataError
+from dive.training import instantiate
 
 GB = 10**9
 
@@ -44,7 +44,7 @@ def test_a_container_may_have_less_than_the_machine(system: Path, limit: str, us
 def test_where_nothing_is_told_nothing_is_refused(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.os, "sysconf_names", {})
     assert memory.free_memory() is None
-    memory.demand(10**18, "anything", "it")
+    memory.require_memory(10**18, "anything", "it")
 
 
 def test_without_proc_the_pages_of_the_machine_count(system: Path) -> None:
@@ -66,7 +66,7 @@ def test_without_proc_the_pages_of_the_machine_count(system: Path) -> None:
 )
 def test_a_set_larger_than_memory_is_refused_at_once(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        build.data(settings(*words))
+        instantiate.instantiate_datamodule(compose_resolved(*words))
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,20 @@ def test_a_set_larger_than_memory_is_refused_at_once(words: tuple[str, ...], mes
     ],
 )
 def test_what_is_demanded_is_what_is_held_and_not_much_more(words: tuple[str, ...]) -> None:
-    data: DataModule = build.data(settings(*words))
+    data: InMemoryDataModule = instantiate.instantiate_datamodule(compose_resolved(*words))
     held = sum(t.nbytes for part in data.splits if part is not None for t in (part.inputs, part.targets))
     assert held <= data.num_bytes <= 3 * held
 
 
 def test_the_published_images_are_counted_too(real_data: Path) -> None:
-    data = build.data(settings("data=fashion_mnist", f"data.root={real_data}"))
+    data = instantiate.instantiate_datamodule(compose_resolved("data=fashion_mnist", f"data.root={real_data}"))
     assert data.num_bytes == pytest.approx(70000 * 784 * 9, rel=0.01)
     assert sum(len(part) for part in data.splits if part is not None) == 70000
 
 
 def test_a_set_that_says_nothing_of_its_size_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dive.data.memory.free_memory", lambda: 0)
-    monkeypatch.setattr("dive.data.SyntheticRegression.num_bytes", DataModule.num_bytes)
-    assert torch.is_tensor(build.data(settings("data=synthetic_regression")).splits.train.inputs)
+    monkeypatch.setattr("dive.data.SyntheticRegression.num_bytes", InMemoryDataModule.num_bytes)
+    assert torch.is_tensor(
+        instantiate.instantiate_datamodule(compose_resolved("data=synthetic_regression")).splits.train.inputs
+    )

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-from dive.data import Tabular
-from dive.data.encoding import Encoding
+from dive.data import CSVDataModule
+from dive.data.feature_encoding import FeatureEncoding
 from dive.errors import DataError
 
 HOUSES = "pkg://dive.data/house_tiny.csv"
 
 
-def table(path: str | Path = HOUSES, target: str = "Price", **settings: Any) -> Tabular:
+def table(path: str | Path = HOUSES, target: str = "Price", **settings: Any) -> CSVDataModule:
     given = {"val_fraction": 0.25, "split_seed": 2, "standardize": False, "batch_size": 4} | settings
-    return Tabular(str(path), target, **given)
+    return CSVDataModule(str(path), target, **given)
 
 
 def houses(count: int = 40) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def test_standardized_numbers_have_mean_0_and_deviation_1_over_the_training_rows
 def test_targets_in_their_units_are_those_of_the_file(standardize: bool, tmp_path: Path) -> None:
     data = table(written(houses(), tmp_path), "price", standardize=standardize)
     for rows, part in ((data._rows.train, data.splits.train), (data._rows.val, data.splits.val)):
-        np.testing.assert_allclose(data.in_units(part.targets)[:, 0], rows["price"], rtol=1e-6)
+        np.testing.assert_allclose(data.denormalize(part.targets)[:, 0], rows["price"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("standardize", [False, True])
@@ -94,7 +94,7 @@ def test_what_validation_rows_hold_does_not_reach_training_rows(standardize: boo
 
 def test_columns_without_a_number_or_without_spread_become_zeros() -> None:
     rows = pd.DataFrame({"empty": [np.nan, np.nan], "same": [3.0, 3.0]})
-    assert Encoding.of(rows, standardize=True)(rows).tolist() == [[0, 0], [0, 0]]
+    assert FeatureEncoding.of(rows, standardize=True)(rows).tolist() == [[0, 0], [0, 0]]
 
 
 def test_the_split_is_drawn_by_its_own_seed_and_leaves_a_row_to_either_side(tmp_path: Path) -> None:

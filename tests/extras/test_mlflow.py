@@ -11,12 +11,12 @@ import pytest
 import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive.callbacks import NanGuard
+from dive.callbacks import TerminateOnNonFinite
 from dive.errors import RunError
-from dive.loggers import MLFlow
+from dive.loggers import MLFlowLogger
 from dive.loggers.history import read_rows
 from dive.loggers.mlflow import RETRIES
-from dive.recorded import essence, flat
+from dive.runs.record import comparable_config, flatten
 
 pytest.importorskip("mlflow", reason="pip install -e '.[loggers]'")
 
@@ -74,7 +74,7 @@ def test_a_run_is_told_with_metrics_configuration_and_name(whole: Any, monkeypat
     assert epochs == table(whole.directory)
     assert len(told["val/loss"]) == 3
     config = yaml.safe_load((whole.directory / "config.yaml").read_text())
-    assert run.data.params == {name: str(value)[:250] for name, value in flat(essence(config))}
+    assert run.data.params == {name: str(value)[:250] for name, value in flatten(comparable_config(config))}
     assert run.info.run_name == whole.directory.name
     assert run.info.status == "FINISHED"
 
@@ -93,19 +93,19 @@ def test_a_run_that_goes_on_is_the_same_run(train: Callable[..., Any], client: A
 
 
 def test_what_was_told_after_the_checkpoint_is_not_told_again(folder: Path, client: Any) -> None:
-    first = MLFlow(folder / "run")
+    first = MLFlowLogger(folder / "run")
     (folder / "run").mkdir()
     for step in range(6):
         first.log_metrics({"val/loss": step / 2}, step)
     first.finalize("success")
-    second = MLFlow(folder / "run")
-    second.go_on_from(4)
+    second = MLFlowLogger(folder / "run")
+    second.truncate_after(4)
     for step in (4, 5, 6):
         second.log_metrics({"val/loss": step / 2}, step)
     (run,) = runs(client)
     assert curves(client, run)["val/loss"] == [(step, step / 2) for step in range(7)]
-    third = MLFlow(folder / "run")
-    third.go_on_from(6)
+    third = MLFlowLogger(folder / "run")
+    third.truncate_after(6)
     third.log_metrics({"val/loss": 9.0}, 6)  # another, since somebody has changed how it goes on
     assert curves(client, run)["val/loss"][-1] == (6, 9.0)
 
@@ -120,7 +120,9 @@ def test_a_run_that_fails_has_failed(train: Callable[..., Any], client: Any) -> 
 def test_a_run_that_is_stopped_was_killed(
     train: Callable[..., Any], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(NanGuard, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        TerminateOnNonFinite, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    )
     with pytest.raises(SystemExit):
         train(*LINEAR)
     (run,) = runs(client)
@@ -131,7 +133,7 @@ def test_a_run_that_is_stopped_was_killed(
 def test_an_id_that_is_not_this_run_s_begins_another(noted: str, folder: Path, client: Any) -> None:
     for name in ("one", "two"):
         (folder / name).mkdir()
-    one, two = MLFlow(folder / "one"), MLFlow(folder / "two")
+    one, two = MLFlowLogger(folder / "one"), MLFlowLogger(folder / "two")
     one.log_metrics({"val/loss": 1.0}, 0)
     (folder / "two" / "mlflow.id").write_text(one.run_id if noted == "of another run" else noted)
     two.log_metrics({"val/loss": 2.0}, 0)
@@ -155,7 +157,7 @@ def test_a_store_that_cannot_be_used_is_one_line_that_tells_no_password(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://me:password@nowhere")
     with pytest.raises(RunError, match=r"^mlflow: MLFLOW_TRACKING_URI: .*nonsense") as told:
-        MLFlow(folder / "run").log_metrics({"val/loss": 1.0}, 0)
+        MLFlowLogger(folder / "run").log_metrics({"val/loss": 1.0}, 0)
     assert "\n" not in str(told.value)
 
 
@@ -165,14 +167,14 @@ def test_a_server_that_does_not_answer_is_told_in_seconds(folder: Path, monkeypa
     pauses: list[object] = []
     monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *told: pauses.append(told))
     with pytest.raises(RunError, match=r"^mlflow: MLFLOW_TRACKING_URI: "):
-        MLFlow(folder / "run").log_metrics({"val/loss": 1.0}, 0)
+        MLFlowLogger(folder / "run").log_metrics({"val/loss": 1.0}, 0)
     assert len(pauses) == 2
     assert RETRIES not in os.environ
 
 
 def test_other_processes_do_not_write(folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = MLFlow(folder / "run")
+    logger = MLFlowLogger(folder / "run")
     logger.log_metrics({"val/loss": 1.0}, 0)
     logger.finalize("success")
     assert client.get_experiment_by_name("dive") is None
@@ -182,7 +184,7 @@ def test_other_processes_do_not_write(folder: Path, client: Any, monkeypatch: py
 def test_jobs_of_a_sweep_that_begin_together_share_one_experiment(folder: Path, client: Any) -> None:
     def begin(number: int) -> str:
         (folder / str(number)).mkdir()
-        logger = MLFlow(folder / str(number))
+        logger = MLFlowLogger(folder / str(number))
         logger.log_metrics({"val/loss": 1.0}, 0)
         return str(logger.experiment_id)
 

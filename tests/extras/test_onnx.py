@@ -10,8 +10,8 @@ from tests.inspection.test_exports import EXPERIMENTS, Moody
 from tests.short import shortened
 
 from dive.errors import RunError
-from dive.inspection.exports import TOLERANCE, to_onnx
-from dive.tasks import Classification
+from dive.evaluation.export import TOLERANCE, export_onnx
+from dive.tasks.task import ClassificationTask
 
 REASON = "needs pip install -e '.[export]'"
 onnx = pytest.importorskip("onnx", reason=REASON)
@@ -26,7 +26,7 @@ def test_the_file_says_what_the_model_says_in_batches_of_any_size(
     task = fit(*shortened(experiment), "trainer.max_epochs=1").task
     inputs = task.trainer.datamodule.splits.val.inputs
     path = tmp_path / "out.onnx"
-    assert f"to {says}; read again" in to_onnx(task, inputs, path)
+    assert f"to {says}; read again" in export_onnx(task, inputs, path)
     assert {entry.name for entry in tmp_path.glob("out*")} == {"out.onnx"}  # weights and all
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
@@ -41,9 +41,9 @@ def test_the_file_says_what_the_model_says_in_batches_of_any_size(
 def test_a_file_that_says_something_else_is_told_and_left(tmp_path: Path) -> None:
     model = Moody(3, 2)
     model.off = 100 * TOLERANCE
-    task = Classification(model, torch.nn.functional.cross_entropy, lambda p: torch.optim.SGD(p, 0.1))
+    task = ClassificationTask(model, torch.nn.functional.cross_entropy, lambda p: torch.optim.SGD(p, 0.1))
     with pytest.raises(
         RunError, match=r"out.onnx: left there, but wrong: on a batch of 1 it is 0.01 off the model$"
     ):
-        to_onnx(task, torch.randn(9, 3), tmp_path / "out.onnx")
+        export_onnx(task, torch.randn(9, 3), tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").is_file()

@@ -10,9 +10,9 @@ import yaml
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import ConfigError, RunError
-from dive.loggers import WandB
+from dive.loggers import WandbLogger
 from dive.loggers.history import read_rows
-from dive.recorded import essence, flat
+from dive.runs.record import comparable_config, flatten
 
 pytest.importorskip("wandb", reason="pip install -e '.[loggers]'")
 
@@ -71,7 +71,7 @@ def test_a_run_is_told_with_metrics_configuration_and_name(whole: Any) -> None:
     (run,) = begun(whole.directory)
     told = {item.key: json.loads(item.value_json) for item in run.config.update}
     config = yaml.safe_load((whole.directory / "config.yaml").read_text())
-    assert {k: v for k, v in told.items() if k != "_wandb"} == dict(flat(essence(config)))
+    assert {k: v for k, v in told.items() if k != "_wandb"} == dict(flatten(comparable_config(config)))
     assert (run.display_name, run.project) == (whole.directory.name, "dive")
     assert exits(whole.directory) == [0]
 
@@ -115,7 +115,7 @@ def test_settings_in_a_run_s_directory_are_not_heeded(folder: Path) -> None:
     (folder / "run" / "wandb" / "settings").write_text(
         "[default]\nbase_url = https://evil.example\nentity = evil\nmode = online\n"
     )
-    run = WandB(folder / "run").experiment
+    run = WandbLogger(folder / "run").experiment
     assert "evil" not in f"{run.settings.base_url} {run.settings.entity}"
     assert run.offline
     run.finish()
@@ -123,7 +123,7 @@ def test_settings_in_a_run_s_directory_are_not_heeded(folder: Path) -> None:
 
 def test_other_processes_do_not_write(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = WandB(folder / "run")
+    logger = WandbLogger(folder / "run")
     logger.log_metrics({"val/loss": 1.0}, 0)
     logger.finalize("failed")
     assert not (folder / "run").exists()

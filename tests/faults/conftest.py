@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import cloudpickle
 import pytest
 
-from dive.sweeps.processes import Task, run
+from dive.sweeps.launchers.process_pool import ProcessJob, run_jobs
 
 # A process that is started anew cannot import this module by its name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -123,7 +123,7 @@ def train_apart(tmp_path: Path) -> Train:
         words = [*overrides] if goes_on else [*SMALL, *overrides, f"hydra.run.dir={directory}"]
         output = tmp_path / "said.txt"
         output.unlink(missing_ok=True)
-        ((_, ended),) = run([Task(partial(typed, words, do), output)], workers=1, threads=1)
+        ((_, ended),) = run_jobs([ProcessJob(partial(typed, words, do), output)], workers=1, threads=1)
         path = directory / "result.json"
         result = json.loads(path.read_text()) if path.exists() else {}
         return Left(directory, result, ended.error or "exit status 0", output.read_text())
@@ -148,7 +148,7 @@ class Do(NamedTuple):
 
     def __call__(self) -> None:
         """Lie in wait."""
-        from dive.tasks import Task as Measured
+        from dive.tasks.task import Task as Measured
 
         take_step, counted, stage_wanted = Measured._step, 0, self.stage
 

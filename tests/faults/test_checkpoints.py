@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from dive import checkpoints
 from dive.errors import RunError
+from dive.runs import checkpoint_io
 
 ROOT = Path(__file__).parents[2]
 Differences = Callable[[Path, Path], list[str]]
@@ -68,7 +68,7 @@ def test_a_full_disk_costs_the_new_checkpoint_alone(
     assert "cannot be saved: No space left on device; the one before is as it was" in message
     assert sorted(path.name for path in kept.iterdir()) == ["best.ckpt", "last.ckpt"]
     for path in kept.iterdir():
-        assert checkpoints.load(path)["global_step"] > 0
+        assert checkpoint_io.load_checkpoint(path)["global_step"] > 0
     outcome(f"exit status 1: `{message.replace(str(last.parent), '.../checkpoints')}`; both checkpoints load")
 
 
@@ -133,9 +133,9 @@ def become_nobody() -> None:
     """Give up root, where this is root, when training starts: before, files of root's are to be read."""
     from matplotlib import figure  # noqa: F401  # it is imported later, when nobody may not read it
 
-    from dive.callbacks import Last
+    from dive.callbacks import LastCheckpoint
 
-    start = Last.on_train_start
+    start = LastCheckpoint.on_train_start
 
     def on_train_start(*args: Any) -> None:
         if os.geteuid() == 0:
@@ -144,7 +144,7 @@ def become_nobody() -> None:
             os.setuid(65534)
         start(*args)
 
-    Last.on_train_start = on_train_start  # type: ignore[method-assign]
+    LastCheckpoint.on_train_start = on_train_start  # type: ignore[method-assign]
 
 
 @pytest.mark.fault(3, "kill -9 during a save", "a process that saves without pause, killed at 50 random moments")
@@ -154,7 +154,7 @@ def test_a_checkpoint_can_always_be_loaded(
     straight = train_apart()
     stopped = train_apart(do=signalled(signal.SIGTERM, "train", 17))
     path = stopped.directory / "checkpoints" / "last.ckpt"
-    checkpoint, moment = checkpoints.load(path), random.Random(0)
+    checkpoint, moment = checkpoint_io.load_checkpoint(path), random.Random(0)
     cut_short = 0
     for _ in range(50):
         writer = get_context("fork").Process(target=save_again_and_again, args=(checkpoint, path))
@@ -163,7 +163,7 @@ def test_a_checkpoint_can_always_be_loaded(
         writer.kill()
         writer.join()
         cut_short += len(list(path.parent.glob(".*.part")))
-        assert checkpoints.load(path)["global_step"] == 17
+        assert checkpoint_io.load_checkpoint(path)["global_step"] == 17
     assert cut_short > 10, "most kills must have come in the middle of a save"
     resumed = train_apart(f"resume={stopped.directory}", directory=stopped.directory)
     assert resumed.result["status"] == "finished", resumed.said
@@ -176,7 +176,7 @@ def test_a_checkpoint_can_always_be_loaded(
 
 def save_again_and_again(checkpoint: dict[str, Any], path: Path) -> None:
     while True:
-        checkpoints.save(checkpoint, path)
+        checkpoint_io.save_checkpoint(checkpoint, path)
 
 
 class Payload:
@@ -215,10 +215,10 @@ def test_a_hostile_checkpoint_is_refused(
 ) -> None:
     stopped = train_apart(do=signalled(signal.SIGTERM, "train", 17))
     path, canary = stopped.directory / "checkpoints" / "last.ckpt", tmp_path / "canary"
-    torch.save(attack(checkpoints.load(path), canary), path)
+    torch.save(attack(checkpoint_io.load_checkpoint(path), canary), path)
     before = path.read_bytes()
     with pytest.raises(RunError, match=r"is refused: .*it (names code to be called|asks for posix.system)"):
-        checkpoints.load(path)
+        checkpoint_io.load_checkpoint(path)
     left = train_apart(f"resume={stopped.directory}", directory=stopped.directory)
     message = left.said.strip().splitlines()[-1]
     assert left.ended == "left with exit status 1"

@@ -12,8 +12,8 @@ import hydra.utils
 import pytest
 import yaml
 
-from dive.compose import settings
-from dive.data import FashionMNIST
+from dive.config.compose import compose_resolved
+from dive.data import FashionMNISTDataModule
 
 ROOT = Path(__file__).parents[2]
 FEW = (
@@ -36,14 +36,14 @@ Outcome = Callable[[str], None]
 # What a hostile configuration would call, with what.
 HOSTILE: dict[str, dict[str, Any]] = {
     "os.system": {"command": "touch canary"},
-    "dive.provenance.subprocess.run": {"args": ["touch", "canary"]},
-    "dive.losses.torch.save": {"obj": 1, "f": "canary"},
+    "dive.runs.provenance.subprocess.run": {"args": ["touch", "canary"]},
+    "dive.tasks.losses.torch.save": {"obj": 1, "f": "canary"},
     "functools.partial": {"_args_": ["os.system", "touch canary"]},
     "hydra.utils.instantiate": {"config": {"_target_": "torch.save", "obj": 1, "f": "canary"}},
     "os.environ.setdefault": {"key": "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "default": "os.system"},
     "hydra._internal.target_policy.DEFAULT_BLOCKLISTED_MODULES.difference": {"_args_": [["os.remove"]]},
-    "dive.files.put": {"path": "canary", "content": "sung"},
-    "dive.sweeps.processes.run": {"tasks": [], "workers": 1, "threads": 1},
+    "dive.runs.atomic_io.atomic_write": {"path": "canary", "content": "sung"},
+    "dive.sweeps.launchers.process_pool.run_jobs": {"tasks": [], "workers": 1, "threads": 1},
     "torch.nn.Module.apply": {"fn": {"_target_": "torch.nn.ReLU"}},
     "torch.load": {"f": "canary"},
     "torch.save": {"obj": 1, "f": "canary"},
@@ -76,7 +76,9 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Said:
 @pytest.fixture
 def nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call through Hydra ends the test."""
-    monkeypatch.setattr("dive.build.instantiate", lambda *_, **__: pytest.fail("something was called"))
+    monkeypatch.setattr(
+        "dive.training.instantiate.instantiate", lambda *_, **__: pytest.fail("something was called")
+    )
 
 
 def recorded(folder: Path, config: dict[str, Any]) -> Path:
@@ -89,7 +91,7 @@ def recorded(folder: Path, config: dict[str, Any]) -> Path:
 
 def places(evil: dict[str, Any]) -> list[dict[str, Any]]:
     """Configurations that hold this mapping, here and there."""
-    config = settings(*FEW)
+    config = compose_resolved(*FEW)
     return [
         config | {"model": evil},
         config | {"note": [[{"deep": [evil]}]]},
@@ -147,7 +149,7 @@ def test_a_hostile_target_that_is_recorded_is_not_called(refused: Said, outcome:
     6, "record of an untrusted run that names os.system and the like", "`python train.py resume=DIR`"
 )
 def test_a_hostile_run_is_not_resumed_by_the_command(outcome: Outcome, tmp_path: Path) -> None:
-    config = settings(*FEW)
+    config = compose_resolved(*FEW)
     config["callbacks"]["nan_guard"] = {"_target_": "torch.save", **HOSTILE["torch.save"]}
     run = recorded(tmp_path / "theirs", config)
     done = subprocess.run(
@@ -166,15 +168,15 @@ def test_a_record_that_is_more_than_a_record_is_refused(refused: Said, outcome: 
     callback = {"callbacks": {"x": {"_target_": "torch.save", **HOSTILE["torch.save"]}}}
     for i, text in enumerate(
         [
-            yaml.safe_dump(settings(*FEW) | {"hydra": callback}),
-            yaml.safe_dump(settings(*FEW) | {"defaults": [{"hydra/launcher": "evil"}]}),
+            yaml.safe_dump(compose_resolved(*FEW) | {"hydra": callback}),
+            yaml.safe_dump(compose_resolved(*FEW) | {"defaults": [{"hydra/launcher": "evil"}]}),
             "# @package hydra\n" + yaml.safe_dump(callback | {"resume": None}),
         ]
     ):
         run = recorded(tmp_path / str(i), {})
         (run / "config.yaml").write_text(text)
         assert refused(f"resume={run}").endswith("config.yaml is not the record of a run")
-    run = recorded(tmp_path / "linked", settings(*FEW))
+    run = recorded(tmp_path / "linked", compose_resolved(*FEW))
     (run / "train.log").symlink_to(tmp_path / "profile")
     assert refused(f"resume={run}").endswith("train.log is a link; the files of a run are its own")
     assert not (tmp_path / "profile").exists()
@@ -210,7 +212,7 @@ MISTAKES = {
     "model.activation=???": "model.activation: a value is missing; give one with model.activation=...",
     "optimizer=sdg": "optimizer=sdg: unknown; did you mean 'sgd'?",
     "model.activation=rleu": "model: unknown activation 'rleu'; choose from",
-    "optimize=val/accuracy": "optimize=val/accuracy: unknown; did you mean 'val/acc'?",
+    "monitor=val/accuracy": "monitor=val/accuracy: unknown; did you mean 'val/acc'?",
 }
 
 
@@ -222,7 +224,7 @@ def test_a_mistake_is_told_before_data_are_loaded(
     word: str, refused: Said, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for method in ("prepare_data", "setup", "load"):
-        monkeypatch.setattr(FashionMNIST, method, lambda *_: pytest.fail("data are loaded"))
+        monkeypatch.setattr(FashionMNISTDataModule, method, lambda *_: pytest.fail("data are loaded"))
     line = refused("model=mlp", f"data.root={tmp_path / 'nowhere'}", "trainer=cpu", word)
     assert line.startswith(MISTAKES[word])
     assert "\n" not in line

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from dive.data import FashionMNIST, archives, fetch, supply
+from dive.data import FashionMNISTDataModule, archive_files, download, fashion_mnist_files
 from dive.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +40,11 @@ def root(tmp_path: Path) -> Path:
 def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """A set of a few images, its archives and what is in them; it stands for the published one."""
     rng, files, digests = np.random.default_rng(0), {}, {}
-    for name in archives.DIGESTS:
+    for name in archive_files.SHA256:
         files[name] = idx(rng.integers(10, size=(100, 28, 28) if "images" in name else 100))
         files[f"{name}.gz"] = gzip.compress(files[name], mtime=0)
-        digests[name] = (archives.sha256(files[f"{name}.gz"]), archives.sha256(files[name]))
-    monkeypatch.setattr(archives, "DIGESTS", digests)
+        digests[name] = (archive_files.sha256(files[f"{name}.gz"]), archive_files.sha256(files[name]))
+    monkeypatch.setattr(archive_files, "DIGESTS", digests)
     return files
 
 
@@ -54,15 +54,15 @@ def said() -> Iterator[list[str]]:
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    for log in (archives.log, supply.log):
+    for log in (archive_files.log, fashion_mnist_files.log):
         log.addHandler(handler)
     yield messages
-    for log in (archives.log, supply.log):
+    for log in (archive_files.log, fashion_mnist_files.log):
         log.removeHandler(handler)
 
 
 def fill(root: Path, files: dict[str, bytes]) -> Path:
-    folder = archives.raw_folder(root)
+    folder = archive_files.raw_folder(root)
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -76,7 +76,7 @@ def left(root: Path) -> dict[str, bytes]:
 
 def tensors(root: Path, mirror: str = NOBODY, timeout: float = 5) -> list[torch.Tensor]:
     """The set, as a training run has it."""
-    data = FashionMNIST(root, mirror, timeout, resize=[28, 28], val_size=20, batch_size=10)
+    data = FashionMNISTDataModule(root, mirror, timeout, resize=[28, 28], val_size=20, batch_size=10)
     data.prepare_data()
     return [tensor for part in data.splits for tensor in (part.inputs, part.targets)]
 
@@ -91,7 +91,7 @@ def mirror_of(files: dict[str, bytes]) -> Callable[[str, Any], Iterable[bytes]]:
 
 def told(text: str, root: Path, url: str = NOBODY) -> str:
     """A message as it would stand on the page: without folders, addresses and digests of this test, or advice."""
-    text = text.removesuffix(f" {archives.HELP}").replace(f"{archives.raw_folder(root)}", "RAW")
+    text = text.removesuffix(f" {archive_files.HELP}").replace(f"{archive_files.raw_folder(root)}", "RAW")
     return f"“{re.sub('[0-9a-f]{64}', '...', text.replace(url, 'http://MIRROR/'))}”"
 
 
@@ -146,7 +146,9 @@ def test_alone_and_without_a_server(
         tensors(root)
     message = str(caught.value)
     assert message.startswith(f"{folder / name} is damaged: ")
-    assert message.endswith(f"It cannot be downloaded: {NOBODY}{IMAGES}.gz: Connection refused. {archives.HELP}")
+    assert message.endswith(
+        f"It cannot be downloaded: {NOBODY}{IMAGES}.gz: Connection refused. {archive_files.HELP}"
+    )
     assert "missing" not in message
     assert "\n" not in message
     assert left(root) == files
@@ -189,18 +191,18 @@ def test_the_real_set_and_its_metrics(real_data: Path, train: Any, tmp_path: Pat
     scores = []
     for root in (tmp_path / "sound", tmp_path / "flipped"):
         folder = fill(root, {})
-        for name in archives.DIGESTS:
-            archive = archives.raw_folder(real_data) / f"{name}.gz"
+        for name in archive_files.SHA256:
+            archive = archive_files.raw_folder(real_data) / f"{name}.gz"
             (folder / archive.name).symlink_to(archive)
         if root.name == "flipped":
-            (folder / IMAGES).write_bytes(flip(archives.read(folder, IMAGES)))
+            (folder / IMAGES).write_bytes(flip(archive_files.read(folder, IMAGES)))
         steps = ("+trainer.limit_train_batches=10", "trainer.max_epochs=1", "trainer=cpu")
         run = train("model=softmax_regression", f"data.root={root}", f"data.mirror={NOBODY}", *steps)
         scores.append(run.result["score"])
         warned = "was damaged; unpacked" in (run.directory / "train.log").read_text()
         assert warned == (root.name == "flipped")
     assert scores[0] == scores[1]
-    assert archives.sha256((folder / IMAGES).read_bytes()) == archives.DIGESTS[IMAGES][1]
+    assert archive_files.sha256((folder / IMAGES).read_bytes()) == archive_files.SHA256[IMAGES][1]
     outcome("in the real set, beside the sound archive: train.py repairs it, says so, and reaches the same score")
 
 
@@ -218,7 +220,8 @@ print(*(len(labels) for images, labels in data.read()))
 @pytest.mark.fault(10, "four first downloads at once", "four processes, the real set, from a server that drips")
 def test_four_downloads_at_once(real_data: Path, root: Path, serve: Any, outcome: Outcome) -> None:
     files = {
-        f"{name}.gz": (archives.raw_folder(real_data) / f"{name}.gz").read_bytes() for name in archives.DIGESTS
+        f"{name}.gz": (archive_files.raw_folder(real_data) / f"{name}.gz").read_bytes()
+        for name in archive_files.SHA256
     }
 
     def slowly(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
@@ -238,9 +241,9 @@ def test_four_downloads_at_once(real_data: Path, root: Path, serve: Any, outcome
     assert [process.communicate(timeout=120) for process in processes] == [("60000 10000\n", "")] * 4
     assert server.asked == dict.fromkeys(files, 1)
     there = left(root)
-    assert there.keys() == {path for name in archives.DIGESTS for path in (name, f"{name}.gz")}
-    for name, digests in archives.DIGESTS.items():
-        assert tuple(archives.sha256(there[path]) for path in (f"{name}.gz", name)) == digests
+    assert there.keys() == {path for name in archive_files.SHA256 for path in (name, f"{name}.gz")}
+    for name, digests in archive_files.SHA256.items():
+        assert tuple(archive_files.sha256(there[path]) for path in (f"{name}.gz", name)) == digests
     outcome("all four load the set; one good copy, each archive asked for once, nothing else left in the folder")
 
 
@@ -329,7 +332,7 @@ LOST = [
 def test_no_download(
     answer: Any, why: str, root: Path, serve: Any, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE", 2)
+    monkeypatch.setattr(download, "PATIENCE", 2)
     monkeypatch.setenv("no_proxy", "*")
     url = serve(answer).url if callable(answer) else answer or NOBODY
     start = time.monotonic()
@@ -337,8 +340,10 @@ def test_no_download(
         tensors(root, url, timeout=0.5)
     assert time.monotonic() - start < 10
     message = str(caught.value)
-    assert message.startswith(f"Fashion-MNIST is not in {archives.raw_folder(root)}: {IMAGES}.gz is missing. ")
-    assert message.endswith(archives.HELP)
+    assert message.startswith(
+        f"Fashion-MNIST is not in {archive_files.raw_folder(root)}: {IMAGES}.gz is missing. "
+    )
+    assert message.endswith(archive_files.HELP)
     assert "\n" not in message
     assert left(root) == {}
     text = told(message, root, url).replace("2 times", "20 times").replace(" within 1 s", " within 10 s")
@@ -351,7 +356,7 @@ def test_no_download_as_a_user_sees_it(root: Path, tmp_path: Path, serve: Any, o
     process = training(root, tmp_path / "run", server.url, "data.timeout=0.5")
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
-    assert err.startswith(f"error: Fashion-MNIST is not in {archives.raw_folder(root)}: ")
+    assert err.startswith(f"error: Fashion-MNIST is not in {archive_files.raw_folder(root)}: ")
     assert "nothing came for 0.5 s (data.timeout)" in err
     assert err.count("\n") == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"

@@ -114,7 +114,7 @@ def test_a_job_does_not_depend_on_the_one_before_it(train: Callable[..., Any], o
     )
     job = (*few, "trainer.max_epochs=2", "seed=3", "model.dropout=0.2", "scheduler=cosine")
     alone = train(*job)
-    other = train(*few, "trainer.max_epochs=1", "optimizer=adam", "trainer.precision=bf16-mixed", "seed=8")
+    other = train(*few, "trainer.max_epochs=1", "optimizer=adamw", "trainer.precision=bf16-mixed", "seed=8")
     after = train(*job)
     first, between, second = (
         torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]

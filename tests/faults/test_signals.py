@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from dive import checkpoints
+from dive.runs import checkpoint_io
 
 TRAIN = str(Path(__file__).parents[2] / "train.py")
 FEW = ("data=garments", "data.num_train=256", "data.num_test=64", "data.val_size=64", "trainer=cpu", "model=mlp")
 SLOW = """
 import runpy, sys, time
-from dive.tasks import Task
+from dive.tasks.task import Task
 step = Task._step
 def slow(task, batch, stage):
     print("in a step", flush=True)
@@ -39,7 +39,7 @@ def test_terminated_it_saves_and_leaves(
     assert left.ended == "left with exit status 143", left.said
     assert left.result["status"] == "interrupted"
     assert "score" not in left.result
-    saved = checkpoints.load(left.directory / "checkpoints" / "last.ckpt")["global_step"]
+    saved = checkpoint_io.load_checkpoint(left.directory / "checkpoints" / "last.ckpt")["global_step"]
     assert saved == {"train": 17, "val": 20}[stage]
     assert left.said.splitlines()[-1] == f"interrupted; to go on: python train.py resume={left.directory}"
     outcome(f"{stage}: exit status 143, result.json says interrupted, the very step is saved")
@@ -60,7 +60,7 @@ def test_other_ways_to_be_stopped(
     left = train_apart(do=signalled(number, stage, 1))
     assert left.ended == f"left with exit status {status}", left.said
     assert left.result["status"] == "interrupted"
-    assert checkpoints.load(left.directory / "checkpoints" / "last.ckpt")["state_dict"]
+    assert checkpoint_io.load_checkpoint(left.directory / "checkpoints" / "last.ckpt")["state_dict"]
     outcome(f"{number.name} in {stage}: exit status {status}, result.json says interrupted")
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_once(typed: Callable[..., Any], tmp_path: Path, outcome: Callabl
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 130
     assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
-    assert checkpoints.load(run / "checkpoints" / "last.ckpt")["global_step"] > 0
+    assert checkpoint_io.load_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] > 0
     until(lambda: not session(process.pid), 10)
     outcome("exit status 130, interrupted, saved; no process is left")
 

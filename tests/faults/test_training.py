@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from dive import checkpoints
+from dive.runs import checkpoint_io
 
 Differences = Callable[[Path, Path], list[str]]
 
 
 def nan_in_step(number: int, value: float) -> None:
     """Have the loss of a training step be no number; the gradients follow."""
-    from dive.tasks import Task
+    from dive.tasks.task import Task
 
     take_step, counted = Task._step, 0
 
@@ -41,7 +41,10 @@ def test_no_number_ends_the_run_and_is_never_kept(
     assert left.ended == "left with exit status 1"
     assert left.result["status"] == "failed"
     assert "score" not in left.result
-    kept = {name: checkpoints.load(left.directory / "checkpoints" / f"{name}.ckpt") for name in ("best", "last")}
+    kept = {
+        name: checkpoint_io.load_checkpoint(left.directory / "checkpoints" / f"{name}.ckpt")
+        for name in ("best", "last")
+    }
     for name, checkpoint in kept.items():
         assert all(torch.isfinite(weight).all() for weight in checkpoint["state_dict"].values()), name
     assert kept["last"]["global_step"] == 20
@@ -60,7 +63,7 @@ def test_no_number_is_saved_on_leaving_either(
 
     left = train_apart(do=both)
     assert left.result["status"] == "failed", left.said
-    last = checkpoints.load(left.directory / "checkpoints" / "last.ckpt")
+    last = checkpoint_io.load_checkpoint(left.directory / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 20
     outcome(f"exit status 1, failed: `{left.result['error']}`; last.ckpt is that of the epoch before")
 
@@ -69,7 +72,7 @@ def kill_a_worker(step: int) -> None:
     """Kill -9 one of the processes that make batches."""
     import multiprocessing
 
-    from dive.tasks import Task
+    from dive.tasks.task import Task
 
     take_step, counted = Task._step, 0
 
@@ -111,7 +114,7 @@ def test_however_workers_start_the_numbers_are_the_same(
         directory = train(*short, *words).directory
         with (directory / "metrics.csv").open() as file:
             rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in csv.DictReader(file)]
-        told[way] = rows, checkpoints.load(directory / "checkpoints" / "last.ckpt")["state_dict"]
+        told[way] = rows, checkpoint_io.load_checkpoint(directory / "checkpoints" / "last.ckpt")["state_dict"]
     metrics, weights = told["no workers"]
     for way, (rows, others) in told.items():
         assert rows == metrics, way

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from dive.loggers import Console
+from dive.loggers import ConsoleLogger
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_epoch_s_metrics_are_one_line_once_the_training_loss_has_come(lines: Callable[[], list[str]]) -> None:
-    console = Console()
+    console = ConsoleLogger()
     console.log_metrics({"val/loss": 0.25, "val/acc": 0.5, "epoch": 0}, step=3)
     assert lines() == []
     console.log_metrics({"train/loss": 0.123456, "lr": 0.1, "train/samples_per_second": 9e9, "epoch": 0}, step=3)
@@ -27,19 +27,19 @@ def test_an_epoch_s_metrics_are_one_line_once_the_training_loss_has_come(lines: 
 
 
 def test_a_line_has_nothing_of_the_epoch_before(lines: Callable[[], list[str]]) -> None:
-    console = Console()
+    console = ConsoleLogger()
     console.log_metrics({"val/loss": 0.25, "train/loss": 1.0, "epoch": 8}, step=3)
     console.log_metrics({"train/loss": 0.5, "epoch": 9}, step=7)
     assert lines() == ["epoch  9  train/loss 1  val/loss 0.25", "epoch 10  train/loss 0.5"]
 
 
 def test_a_line_is_rounded_like_the_result(lines: Callable[[], list[str]]) -> None:
-    Console().log_metrics({"train/loss": torch.tensor(0.86765).item(), "epoch": 0}, step=3)
+    ConsoleLogger().log_metrics({"train/loss": torch.tensor(0.86765).item(), "epoch": 0}, step=3)
     assert lines() == ["epoch  1  train/loss 0.8677"]
 
 
 def test_metrics_without_a_training_loss_print_nothing(lines: Callable[[], list[str]]) -> None:
-    Console().log_metrics({"test/loss": 0.25, "test/acc": 0.5, "epoch": 3}, step=12)
+    ConsoleLogger().log_metrics({"test/loss": 0.25, "test/acc": 0.5, "epoch": 3}, step=12)
     assert lines() == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive.loggers import CSV
+from dive.loggers import CSVLogger
 
 CALLS: tuple[tuple[int, dict[str, float]], ...] = (
     (3, {"val/loss": 0.25, "epoch": 0}),
@@ -24,7 +24,7 @@ def table(path: Path) -> list[list[str]]:
 
 
 def test_it_is_the_table_of_lightning_s_own(tmp_path: Path) -> None:
-    ours, theirs = CSV(tmp_path), CSVLogger(tmp_path / "theirs", name="", version="")
+    ours, theirs = CSVLogger(tmp_path), CSVLogger(tmp_path / "theirs", name="", version="")
     for step, metrics in CALLS:
         ours.log_metrics(metrics, step)
         theirs.log_metrics(metrics, step)
@@ -34,27 +34,27 @@ def test_it_is_the_table_of_lightning_s_own(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_has_each_row_once(tmp_path: Path) -> None:
-    whole, part = CSV(tmp_path / "whole"), CSV(tmp_path / "part")
+    whole, part = CSVLogger(tmp_path / "whole"), CSVLogger(tmp_path / "part")
     for logger in (whole, part):
         logger.path.parent.parent.mkdir()
         for step, metrics in CALLS:
             logger.log_metrics(metrics, step)
         logger.save()
-    again = CSV(tmp_path / "part")
-    again.go_on_from(4)  # after so many steps; the last of them has the number before
+    again = CSVLogger(tmp_path / "part")
+    again.truncate_after(4)  # after so many steps; the last of them has the number before
     again.log_metrics(CALLS[2][1], CALLS[2][0])
     again.save()
     assert whole.path.read_bytes() == part.path.read_bytes()
 
 
 def test_without_a_row_there_is_no_table(tmp_path: Path) -> None:
-    CSV(tmp_path).finalize("failed")
+    CSVLogger(tmp_path).finalize("failed")
     assert not list(tmp_path.iterdir())
 
 
 def test_other_processes_do_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    logger = CSV(tmp_path)
+    logger = CSVLogger(tmp_path)
     logger.log_metrics(CALLS[0][1], 3)
     logger.finalize("success")
     assert not list(tmp_path.iterdir())

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dive import loggers
-from dive.compose import settings
+from dive.config.compose import compose_resolved
 from dive.errors import ConfigError
-from dive.sweeps.preflight import problems
+from dive.sweeps.preflight import find_problems
 
 OTHERS = {"mlflow": "MLFlow", "wandb": "WandB"}
 
@@ -35,36 +35,36 @@ def test_without_its_package_a_logger_is_one_line_that_says_what_to_install(
     name: str, installed: Callable[[bool], None]
 ) -> None:
     installed(True)
-    config = settings("model=linear_regression", f"logger={name}")
+    config = compose_resolved("model=linear_regression", f"logger={name}")
     installed(False)
     line = (
         f"logger.{name}._target_=dive.loggers.{OTHERS[name]}: {name} is not installed: pip install -e '.[loggers]'"
     )
     with pytest.raises(ConfigError) as told:
-        settings("model=linear_regression", f"logger={name}")
+        compose_resolved("model=linear_regression", f"logger={name}")
     assert str(told.value) == line
-    assert problems([("seed=0", config), ("seed=1", config)]) == [f"{line} (in seed=0 and 1 more)"]
+    assert find_problems([("seed=0", config), ("seed=1", config)]) == [f"{line} (in seed=0 and 1 more)"]
 
 
 def test_several_are_chosen_by_a_list_and_the_default_ones_stay(installed: Callable[[bool], None]) -> None:
     installed(True)
-    chosen = settings("logger=[csv,mlflow,wandb]", "logger.tensorboard=null")["logger"]
+    chosen = compose_resolved("logger=[csv,mlflow,wandb]", "logger.tensorboard=null")["logger"]
     assert chosen.keys() == {"tensorboard", "history", "console", "csv", "mlflow", "wandb"}
     assert chosen["tensorboard"] is None
-    assert chosen["history"] == {"_target_": "dive.loggers.History"}
+    assert chosen["history"] == {"_target_": "dive.loggers.MetricsHistoryLogger"}
 
 
 @pytest.mark.parametrize("name", ["csv", *OTHERS])
 def test_each_comes_with_the_default_ones(name: str, installed: Callable[[bool], None]) -> None:
     installed(True)
-    assert settings(f"logger={name}")["logger"].keys() == {"tensorboard", "history", "console", name}
+    assert compose_resolved(f"logger={name}")["logger"].keys() == {"tensorboard", "history", "console", name}
 
 
 @pytest.mark.parametrize("project", ["theirs/dive", "", "a b", "../x"])
 def test_a_project_is_a_name_and_not_somebody_else_s(project: str, installed: Callable[[bool], None]) -> None:
     installed(True)
     with pytest.raises(ConfigError, match=r"^logger\.wandb\.project=.*: must be a name of letters, digits"):
-        settings("logger=wandb", f"logger.wandb.project='{project}'")
+        compose_resolved("logger=wandb", f"logger.wandb.project='{project}'")
 
 
 @pytest.mark.parametrize(
@@ -84,11 +84,11 @@ def test_a_configuration_cannot_say_where_to_send_or_what_else(
     installed(True)
     name, override = words
     with pytest.raises(ConfigError, match=rf"^logger\.{name}\.{override.partition('=')[0]}=.*: unknown"):
-        settings(f"logger={name}", f"+logger.{name}.{override}")
+        compose_resolved(f"logger={name}", f"+logger.{name}.{override}")
 
 
 def test_they_are_not_imported_until_they_log() -> None:
-    code = "import sys, dive.training; print({'mlflow', 'wandb'} & set(sys.modules))"
+    code = "import sys, dive.training.fit; print({'mlflow', 'wandb'} & set(sys.modules))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said == "set()\n"
     assert {*OTHERS.values()} <= set(loggers.__all__)

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from dive.loggers import TensorBoard
+from dive.loggers import TensorBoardLogger
 
 GARMENTS = ("data=garments", "data.num_train=60", "data.num_test=30", "data.val_size=20", "data.batch_size=16")
 
@@ -46,7 +46,7 @@ def test_a_classification_has_accuracies_too_and_its_test_a_point(fit: Callable[
 
 
 def test_it_leaves_an_event_file_and_nothing_beside_it(tmp_path: Path) -> None:
-    logger = TensorBoard(tmp_path)
+    logger = TensorBoardLogger(tmp_path)
     logger.log_hyperparams({"lr": 0.1})
     logger.log_metrics({"val/loss": 0.5}, step=3)
     logger.save()
@@ -57,13 +57,13 @@ def test_it_leaves_an_event_file_and_nothing_beside_it(tmp_path: Path) -> None:
 
 
 def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tmp_path: Path) -> None:
-    first = TensorBoard(tmp_path)
+    first = TensorBoardLogger(tmp_path)
     for step in range(6):
         first.log_metrics({"val/loss": float(step)}, step=step)
     first.finalize("success")
     time.sleep(1.1)  # files are read in the order of their names, which have the second
-    second = TensorBoard(tmp_path)
-    second.go_on_from(4)
+    second = TensorBoardLogger(tmp_path)
+    second.truncate_after(4)
     for step in (4, 5, 6):
         second.log_metrics({"val/loss": 10.0 * step}, step=step)
     second.finalize("success")
@@ -79,7 +79,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written(
     """As many as take TensorBoard's counter, which stands in their names, from 9 to 10 or from 99 to 100."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(98))
     for step in range(4):
-        logger = TensorBoard(tmp_path)
+        logger = TensorBoardLogger(tmp_path)
         logger.log_metrics({"val/loss": step / 2}, step)
         logger.finalize("success")
     assert scalars(tmp_path) == {"val/loss": [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5)]}
@@ -87,7 +87,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written(
 
 
 def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
-    logger = TensorBoard(tmp_path)
+    logger = TensorBoardLogger(tmp_path)
     for step in range(2):
         logger.log_metrics({"val/loss": 1.0}, step)
         logger.finalize("success")
@@ -96,7 +96,7 @@ def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
 
 
 def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
-    logger = TensorBoard(tmp_path)
+    logger = TensorBoardLogger(tmp_path)
     writer = logger.experiment
     assert writer.all_writers is not None
     del logger
@@ -106,8 +106,8 @@ def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
 
 def test_other_processes_neither_write_nor_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    monkeypatch.setattr("dive.loggers.tensorboard.in_a_second_of_its_own", pytest.fail)
-    logger = TensorBoard(tmp_path)
+    monkeypatch.setattr("dive.loggers.tensorboard.unique_second", pytest.fail)
+    logger = TensorBoardLogger(tmp_path)
     logger.log_metrics({"val/loss": 1.0}, 0)
     logger.save()
     logger.finalize("success")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dive.losses import squared_loss
 from dive.models import LinearRegression, LinearRegressionScratch
 from dive.models.linear import linear
-from dive.optim import SGD
+from dive.tasks.losses import squared_loss
+from dive.tasks.optim import SGD
 
 WAYS = [LinearRegressionScratch, LinearRegression]
 

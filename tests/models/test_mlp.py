@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dive.models import MLP, MLPScratch, SoftmaxRegression
 from dive.models.mlp import ACTIVATIONS, relu
-from dive.optim import SGD
+from dive.tasks.optim import SGD
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dive.losses import cross_entropy
 from dive.models import SoftmaxRegression, SoftmaxRegressionScratch
 from dive.models.softmax import softmax
-from dive.optim import SGD
+from dive.tasks.losses import cross_entropy
+from dive.tasks.optim import SGD
 
 
 def batch() -> tuple[Tensor, Tensor]:

@@ -8,41 +8,41 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from dive import build
-from dive.compose import settings
-from dive.data.module import DataModule
-from dive.groups import CONF
+from dive.config.compose import compose_resolved
+from dive.config.groups import CONFIG_DIR
+from dive.data.datamodule import InMemoryDataModule
 from dive.notebook import ProgressBoard, Trainer
 from dive.notebook.trainer import clip_gradients
-from dive.tasks import Task
+from dive.tasks.task import Task
+from dive.training import instantiate
 
-MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+MODELS = sorted(path.stem for path in (CONFIG_DIR / "model").glob("*.yaml"))
 SMALL = ("data=garments", "data.num_train=288", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
 VARIANTS = (
     ("model=mlp", "model.dropout=0.3", "model.num_hiddens=[32,16]"),
-    ("model=mlp", "optimizer=adam", "scheduler=cosine"),
+    ("model=mlp", "optimizer=adamw", "scheduler=cosine"),
     ("model=mlp", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01", "scheduler=step"),
     ("model=mlp", "task.weight_decay=0.1"),
 )
 
 
-def made(*overrides: str) -> tuple[build.Config, Task, DataModule]:
+def made(*overrides: str) -> tuple[instantiate.Config, Task, InMemoryDataModule]:
     """From one seed, as any run."""
-    config = settings(*overrides, "trainer=cpu", "trainer.max_epochs=3")
+    config = compose_resolved(*overrides, "trainer=cpu", "trainer.max_epochs=3")
     pl.seed_everything(config["seed"], verbose=False)
-    data = build.data(config)
-    return config, build.task(config, data), data
+    data = instantiate.instantiate_datamodule(config)
+    return config, instantiate.instantiate_task(config, data), data
 
 
 def both(overrides: tuple[str, ...], folder: Path, clip: float | None = None) -> tuple[Task, Task, Trainer, Any]:
     """Trained by hand, and by Lightning with everything on."""
-    if "classification" in settings(*overrides)["task"]["_target_"].lower():
+    if "classification" in compose_resolved(*overrides)["task"]["_target_"].lower():
         overrides = (*overrides, *SMALL)
     _, ours, data = made(*overrides)
     trainer = Trainer(max_epochs=3, gradient_clip_val=clip)
     trainer.fit(ours, data)
     config, theirs, data = made(*overrides, f"trainer.gradient_clip_val={'null' if clip is None else clip}")
-    lightning = build.trainer(config, folder)
+    lightning = instantiate.instantiate_trainer(config, folder)
     lightning.fit(theirs, data)
     return ours, theirs, trainer, lightning
 

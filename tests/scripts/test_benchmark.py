@@ -10,23 +10,23 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import growth, operations, processes, report
+from benchmarks import operations, processes, report, scaling
+from benchmarks.baselines import HandWritten, ItemDataLoader, Peer, PerStepLogging
 from benchmarks.epochs import against
-from benchmarks.peers import HandWritten, Peer, PerItem, PerStepLogging
+from benchmarks.paired_timing import PairedTimings, time_in_turn
 from benchmarks.report import Row
-from benchmarks.turns import Pairs, take_turns
-from dive import build
-from dive.compose import settings
+from dive.config.compose import compose_resolved
+from dive.training import instantiate
 
 SMALL = ("data=garments", "data.num_train=192", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
 
 
 def test_a_ratio_is_the_median_over_pairs_and_not_that_of_the_sides() -> None:
-    pairs = Pairs(ours=[1.0, 2.0, 9.0, 4.0, 5.0], peers=[1.0, 1.0, 3.0, 4.0, 10.0])
+    pairs = PairedTimings(ours=[1.0, 2.0, 9.0, 4.0, 5.0], peers=[1.0, 1.0, 3.0, 4.0, 10.0])
     assert pairs.ratios == [1.0, 2.0, 3.0, 1.0, 0.5]
     assert pairs.ratio == 1.0
     assert pairs.spread == (0.75, 2.5)
-    assert Pairs([1.0, 3.0], [1.0, 2.0]).spread == (1.0, 1.5)
+    assert PairedTimings([1.0, 3.0], [1.0, 2.0]).spread == (1.0, 1.5)
 
 
 def test_both_sides_take_turns_and_the_first_of_each_only_warms_up() -> None:
@@ -39,7 +39,7 @@ def test_both_sides_take_turns_and_the_first_of_each_only_warms_up() -> None:
 
         return say
 
-    pairs = take_turns(said("ours"), said("peer"), repeats=2)
+    pairs = time_in_turn(said("ours"), said("peer"), repeats=2)
     assert called == ["peer", "ours"] * 3
     assert (pairs.ours, pairs.peers) == ([4.0, 6.0], [3.0, 5.0])
 
@@ -53,8 +53,8 @@ def test_each_pair_has_an_epoch_of_each_side(peer: type[Peer]) -> None:
 
 @pytest.mark.parametrize("kind", [HandWritten, PerStepLogging])
 def test_peers_do_learn(kind: type[Peer], tmp_path: Path) -> None:
-    config = settings("model=softmax_regression", *SMALL)
-    data = build.data(config)
+    config = compose_resolved("model=softmax_regression", *SMALL)
+    data = instantiate.instantiate_datamodule(config)
     data.setup()
     peer = kind(config, data, tmp_path)
     train = data.splits.train
@@ -65,10 +65,10 @@ def test_peers_do_learn(kind: type[Peer], tmp_path: Path) -> None:
 
 
 def test_torchvision_s_images_are_ours(real_data: Path, tmp_path: Path) -> None:
-    config = settings("model=mlp", f"data.root={real_data}", "data.val_size=0")
-    data = build.data(config)
+    config = compose_resolved("model=mlp", f"data.root={real_data}", "data.val_size=0")
+    data = instantiate.instantiate_datamodule(config)
     data.setup()
-    theirs = next(iter(PerItem(config, data, tmp_path).val))
+    theirs = next(iter(ItemDataLoader(config, data, tmp_path).val))
     assert torch.equal(theirs[0], data.splits.val.inputs[:256])
     assert torch.equal(theirs[1], data.splits.val.targets[:256])
 
@@ -113,7 +113,7 @@ def test_the_first_step_is_the_last_thing_that_is_done(tmp_path: Path) -> None:
     ("bound", "said", "met"), [(1.5, "1.50: met", True), (1.4, "1.40: NOT MET", False), (None, "", True)]
 )
 def test_a_row_says_whether_its_bound_is_met(bound: float | None, said: str, met: bool) -> None:
-    row = Row("ours", "theirs", Pairs([3.0], [2.0]), bound)
+    row = Row("ours", "theirs", PairedTimings([3.0], [2.0]), bound)
     assert row.cells == ["ours", "theirs", "3 s", "2 s", "1.5", "1.5 to 1.5 (1)", said]
     assert row.met == met
 
@@ -140,7 +140,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., A
 
     def part(pairs: int, images: tuple[str, ...]) -> Iterator[Row]:
         """A part."""
-        yield Row("ours", "theirs", Pairs([ratio] * pairs, [1.0] * pairs), 1.1)
+        yield Row("ours", "theirs", PairedTimings([ratio] * pairs, [1.0] * pairs), 1.1)
 
     ratio = 0.0
 
@@ -155,8 +155,8 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., A
     monkeypatch.setattr(script, "PARTS", {"part": part})
     monkeypatch.setattr(script, "ALL", ["part", "growth", "gpu"])
     monkeypatch.setattr(script, "PICTURE", project / "docs" / "figures" / "growth.png")
-    monkeypatch.setattr(growth, "USUAL", {"examples": 64, "batch size": 32, "hidden units": 4, "classes": 3})
-    monkeypatch.setattr(growth, "VARIED", {"examples": (32, 64), "classes": (2,)})
+    monkeypatch.setattr(scaling, "USUAL", {"examples": 64, "batch size": 32, "hidden units": 4, "classes": 3})
+    monkeypatch.setattr(scaling, "VARIED", {"examples": (32, 64), "classes": (2,)})
     monkeypatch.setattr(script, "image_data", lambda: SMALL)
     return run
 

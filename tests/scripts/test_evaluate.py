@@ -15,9 +15,9 @@ import torch
 from matplotlib.image import imread
 from tests.short import shortened
 
-from dive.data import Garments
-from dive.inspection import assessment
-from dive.inspection.evaluation import evaluation
+from dive.data import SyntheticGarments
+from dive.evaluation import evaluate
+from dive.evaluation.loaded_run import load_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
 Evaluate = Callable[..., str]
@@ -70,7 +70,7 @@ def test_predictions_are_a_row_an_example(train: Train, evaluate: Evaluate, tmp_
     run = train(*shortened("softmax_regression_scratch"))  # whose model returns probabilities
     evaluate(run.directory, "--predictions", tmp_path / "said.csv")
     table = pd.read_csv(tmp_path / "said.csv")
-    names = list(Garments.class_names)
+    names = list(SyntheticGarments.class_names)
     assert list(table) == ["index", "true", "predicted", *names]
     assert list(table["index"]) == list(range(64))
     np.testing.assert_allclose(table[names].sum(axis=1), 1, rtol=1e-5)
@@ -82,7 +82,7 @@ def test_predictions_are_a_row_an_example(train: Train, evaluate: Evaluate, tmp_
 def test_probabilities_of_logits_are_their_softmax(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
     run = train(*shortened("mlp"))
     evaluate(run.directory, "--predictions", tmp_path / "said.csv", "--split", "val")
-    again = evaluation(run.directory)
+    again = load_run(run.directory)
     again.task.eval()
     expected = torch.softmax(again.task.model(again.examples("val").inputs), dim=1).detach().numpy()
     np.testing.assert_allclose(pd.read_csv(tmp_path / "said.csv").iloc[:, 3:], expected, rtol=1e-4, atol=1e-6)
@@ -120,7 +120,7 @@ def test_where_none_is_wrong_nothing_is_drawn(
     train: Train, evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train(*shortened("mlp")).directory
-    monkeypatch.setattr(assessment.Predictions, "mistakes", lambda *_: torch.tensor([], dtype=torch.int64))
+    monkeypatch.setattr(evaluate.Predictions, "mistakes", lambda *_: torch.tensor([], dtype=torch.int64))
     assert "not drawn, since none is wrong" in evaluate(run, "--wrong", tmp_path / "wrong.png")
     assert not (tmp_path / "wrong.png").exists()
 
@@ -129,9 +129,9 @@ def test_the_model_is_written_for_other_programs(train: Train, evaluate: Evaluat
     run = train(*shortened("mlp"), "trainer.precision=64-true").directory
     said = evaluate(run, "--torch-export", tmp_path / "out.pt2")
     assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; read again" in said
-    again = evaluation(run)
+    again = load_run(run)
     again.task.eval()
-    with again.predicting() as task:
+    with again.inference_mode() as task:
         inputs = again.examples("test").inputs.double()
         assert torch.allclose(torch.export.load(tmp_path / "out.pt2").module()(inputs), task.model(inputs))
 
@@ -144,7 +144,7 @@ def test_what_a_model_of_few_digits_says_is_written(
     files = {word: tmp_path / word.strip("-") for word in ("--predictions", "--torch-export")}
     evaluate(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
     table = pd.read_csv(files["--predictions"])
-    again = evaluation(run).recorded("test")
+    again = load_run(run).recorded("test")
     assert (table["true"] == table["predicted"]).mean() == pytest.approx(again["test/acc"], abs=0.011)
 
 
@@ -188,7 +188,7 @@ def test_mistakes_are_one_line(
 def test_onnx_that_is_not_installed_is_told_before_anything_is_read(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dive.inspection.exports.find_spec", lambda _: None)
+    monkeypatch.setattr("dive.evaluation.export.find_spec", lambda _: None)
     with pytest.raises(SystemExit, match=r"^error: onnx.*: not installed.*'.\[export\]'$"):
         evaluate(tmp_path / "nothing", "--onnx", tmp_path / "out.onnx")
 

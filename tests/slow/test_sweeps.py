@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dive.sweeps.jobs import HPARAMS
+from dive.sweeps.job import HPARAMS_FILE
 
 ROOT = Path(__file__).parents[2]
 FEW = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
@@ -57,7 +57,7 @@ def results(sweep: str) -> dict[str, dict[str, Any]]:
 
 def files(*jobs: Path) -> dict[Path, int]:
     """Every file of these runs, with the time of its last change; but for what a report writes beside them."""
-    found = [path for job in jobs for path in job.rglob("*") if path.is_file() and path.name != HPARAMS]
+    found = [path for job in jobs for path in job.rglob("*") if path.is_file() and path.name != HPARAMS_FILE]
     return {path: path.stat().st_mtime_ns for path in found}
 
 
@@ -153,7 +153,7 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
         "trainer.max_epochs=100000",
         "sweep=stop",
         "launcher=parallel",
-        "hydra.launcher.workers=2",
+        "hydra.launcher.max_workers=2",
     )
     sweep = started(*grid)
     killed_afterwards.append(sweep)

@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TINY = (
     "launcher=slurm",
-    "hydra.launcher.over.cpus_per_task=1",
-    "hydra.launcher.over.mem_gb=2",
+    "hydra.launcher.delegate.cpus_per_task=1",
+    "hydra.launcher.delegate.mem_gb=2",
     "model=mlp",
     "model.num_hiddens=[8]",
     "data=garments",
@@ -170,7 +170,7 @@ def test_jobs_in_the_queue_are_not_started_twice_and_ctrl_c_takes_them_away(tmp_
 
 
 def test_what_sbatch_refuses_is_told_in_a_line(tmp_path: Path, sweep: Start) -> None:
-    code, said = sweep(tmp_path, "seed=0", "hydra.launcher.over.partition=nowhere").end()
+    code, said = sweep(tmp_path, "seed=0", "hydra.launcher.delegate.partition=nowhere").end()
     assert code == 1
     assert said.splitlines()[-1].startswith("error: launcher=slurm: sbatch: error: ")
     assert not list(tmp_path.glob("*/result.json"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dive import provenance
+from dive.runs import provenance
 
 CODE = "0123456789\n"  # a revision, and what the working tree changes: nothing
 
@@ -37,7 +37,7 @@ def fake_run(sweep_dir: Path) -> Callable[..., Path]:
         *,
         status: str | None = "finished",
         score: float | None = None,
-        optimize: str = "val/acc",
+        monitor: str = "val/acc",
         error: str | None = None,
         curve: Sequence[float] = (),
         checkpoint: bool = False,
@@ -54,15 +54,15 @@ def fake_run(sweep_dir: Path) -> Callable[..., Path]:
             (directory / "checkpoints" / "last.ckpt").write_bytes(b"weights of " + name.encode())
         if curve:
             rows = [f"{step},{step},{value}" for step, value in enumerate(curve)]
-            (directory / "metrics.csv").write_text("\n".join([f"step,epoch,{optimize}", *rows, ""]))
+            (directory / "metrics.csv").write_text("\n".join([f"step,epoch,{monitor}", *rows, ""]))
         if status == "finished":
             result: dict[str, Any] = {
                 "status": status,
                 "seed": config.get("seed"),
-                "optimize": optimize,
+                "monitor": monitor,
                 "score": score,
                 "best_epoch": 2,
-                "metrics": {"best": {optimize: score, "val/loss": 0.25}, "final": {optimize: 0.125}},
+                "metrics": {"best": {monitor: score, "val/loss": 0.25}, "final": {monitor: 0.125}},
                 "seconds": 1.5,
             }
             (directory / "result.json").write_text(json.dumps(result))
@@ -78,7 +78,7 @@ def record(sweep_dir: Path) -> Callable[..., None]:
     """Write ``sweep.json``: ``record(["seed"], {"seed=0": ["seed=0"]})``."""
 
     def written(varied: Sequence[str], jobs: Mapping[str, Sequence[str]]) -> None:
-        asked = {name: {"number": i, "words": list(words)} for i, (name, words) in enumerate(jobs.items())}
+        asked = {name: {"number": i, "overrides": list(words)} for i, (name, words) in enumerate(jobs.items())}
         (sweep_dir / "sweep.json").write_text(json.dumps({"varied": list(varied), "jobs": asked}))
 
     return written

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from dive.sweeps import progress as module
-from dive.sweeps.progress import Progress, duration, told
+from dive.sweeps.progress import SweepProgress, format_duration, summarize
 
 
 class Clock:
@@ -34,23 +34,23 @@ def written() -> io.StringIO:
 
 
 @pytest.fixture
-def progress(written: io.StringIO, clock: Clock) -> Callable[..., Progress]:
+def progress(written: io.StringIO, clock: Clock) -> Callable[..., SweepProgress]:
     """Of a sweep, told to a file, or to a terminal."""
 
-    def made(total: int, optimize: str = "val/acc", terminal: bool = False) -> Progress:
-        return Progress(total, optimize, Console(file=written, force_terminal=terminal, width=200))
+    def made(total: int, monitor: str = "val/acc", terminal: bool = False) -> SweepProgress:
+        return SweepProgress(total, monitor, Console(file=written, force_terminal=terminal, width=200))
 
     return made
 
 
-def finished(score: float | None, optimize: str = "val/acc") -> dict[str, Any]:
-    return {"status": "finished", "score": score, "optimize": optimize}
+def finished(score: float | None, monitor: str = "val/acc") -> dict[str, Any]:
+    return {"status": "finished", "score": score, "monitor": monitor}
 
 
 FAILED = {"status": "failed", "error": "ValueError: no"}
 
 
-def test_jobs_are_counted(progress: Callable[..., Progress]) -> None:
+def test_jobs_are_counted(progress: Callable[..., SweepProgress]) -> None:
     shown = progress(10)
     assert shown.line() == "0 of 10 done"
     shown.started("a")
@@ -66,33 +66,33 @@ def test_jobs_are_counted(progress: Callable[..., Progress]) -> None:
     assert shown.line().startswith("2 of 10 done, 1 failed, best val/acc 0.75 (c)")
 
 
-def test_a_job_that_was_killed_counts_as_failed(progress: Callable[..., Progress]) -> None:
+def test_a_job_that_was_killed_counts_as_failed(progress: Callable[..., SweepProgress]) -> None:
     shown = progress(2)
     shown.ended("a", {"status": "killed", "error": "killed by SIGKILL"})
     assert shown.failed == 1
     assert shown.line().startswith("0 of 2 done, 1 failed")
 
 
-@pytest.mark.parametrize(("optimize", "best"), [("val/acc", "0.9 (b)"), ("val/loss", "0.1 (c)")])
+@pytest.mark.parametrize(("monitor", "best"), [("val/acc", "0.9 (b)"), ("val/loss", "0.1 (c)")])
 @pytest.mark.parametrize("order", ["abc", "cba", "bca"])
 def test_the_best_is_the_highest_or_the_lowest(
-    order: str, optimize: str, best: str, progress: Callable[..., Progress]
+    order: str, monitor: str, best: str, progress: Callable[..., SweepProgress]
 ) -> None:
     scores = {"a": 0.5, "b": 0.9, "c": 0.1}
-    shown = progress(4, optimize)
+    shown = progress(4, monitor)
     for name in order:
-        shown.ended(name, finished(scores[name], optimize))
-    assert f"best {optimize} {best}" in shown.line()
+        shown.ended(name, finished(scores[name], monitor))
+    assert f"best {monitor} {best}" in shown.line()
 
 
-def test_a_score_of_nothing_is_a_score(progress: Callable[..., Progress]) -> None:
+def test_a_score_of_nothing_is_a_score(progress: Callable[..., SweepProgress]) -> None:
     shown = progress(3, "val/loss")
     shown.ended("a", finished(0.0, "val/loss"))
     shown.ended("b", finished(0.5, "val/loss"))
     assert "best val/loss 0 (a)" in shown.line()
 
 
-def test_a_job_without_a_score_is_done_and_not_the_best(progress: Callable[..., Progress]) -> None:
+def test_a_job_without_a_score_is_done_and_not_the_best(progress: Callable[..., SweepProgress]) -> None:
     shown = progress(2)
     shown.ended("a", finished(None))
     assert shown.done == 1
@@ -100,7 +100,7 @@ def test_a_job_without_a_score_is_done_and_not_the_best(progress: Callable[..., 
 
 
 def test_the_time_left_is_that_of_the_jobs_left_at_the_pace_so_far(
-    progress: Callable[..., Progress], clock: Clock
+    progress: Callable[..., SweepProgress], clock: Clock
 ) -> None:
     shown = progress(10)
     shown.kept("a", finished(0.5))  # it took no time now, and tells nothing about the pace
@@ -119,7 +119,7 @@ def test_the_time_left_is_that_of_the_jobs_left_at_the_pace_so_far(
     assert shown.line().endswith(", about 1 min left")
 
 
-def test_at_the_end_no_time_is_left(progress: Callable[..., Progress]) -> None:
+def test_at_the_end_no_time_is_left(progress: Callable[..., SweepProgress]) -> None:
     shown = progress(2)
     shown.started("a")
     shown.ended("a", finished(0.5))
@@ -129,7 +129,7 @@ def test_at_the_end_no_time_is_left(progress: Callable[..., Progress]) -> None:
 
 
 def test_elsewhere_than_on_a_terminal_each_job_that_ends_is_a_line(
-    progress: Callable[..., Progress], written: io.StringIO, clock: Clock
+    progress: Callable[..., SweepProgress], written: io.StringIO, clock: Clock
 ) -> None:
     with progress(3) as shown:
         shown.kept("seed=0", finished(0.25))
@@ -144,13 +144,13 @@ def test_elsewhere_than_on_a_terminal_each_job_that_ends_is_a_line(
     ]
 
 
-def test_a_long_line_is_not_broken(progress: Callable[..., Progress], written: io.StringIO) -> None:
+def test_a_long_line_is_not_broken(progress: Callable[..., SweepProgress], written: io.StringIO) -> None:
     with progress(1) as shown:
         shown.ended("x" * 300, {"status": "failed", "error": "y" * 300})
     assert len(written.getvalue().splitlines()) == 1
 
 
-def test_on_a_terminal_one_line_changes(progress: Callable[..., Progress], written: io.StringIO) -> None:
+def test_on_a_terminal_one_line_changes(progress: Callable[..., SweepProgress], written: io.StringIO) -> None:
     with progress(2, terminal=True) as shown:
         shown.started("seed=0")
         shown.ended("seed=0", finished(0.5))
@@ -162,7 +162,7 @@ def test_on_a_terminal_one_line_changes(progress: Callable[..., Progress], writt
 
 
 @pytest.mark.parametrize(
-    ("result", "words"),
+    ("result", "overrides"),
     [
         (finished(0.123456), "val/acc 0.1235"),
         (finished(None), "finished"),
@@ -173,19 +173,19 @@ def test_on_a_terminal_one_line_changes(progress: Callable[..., Progress], writt
     ],
 )
 def test_what_became_of_a_job_is_told_in_words(result: dict[str, Any], words: str) -> None:
-    assert told(result) == words
+    assert summarize(result) == words
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "overrides"),
     [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3599, "60 min"), (3600, "1.0 h"), (9e4, "25.0 h")],
 )
 def test_a_length_of_time_is_told_to_the_unit_that_matters(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
 def test_brackets_are_shown_on_a_terminal() -> None:
     file = io.StringIO()
-    with Progress(2, "val/acc", Console(file=file, force_terminal=True, markup=False, width=200)) as shown:
+    with SweepProgress(2, "val/acc", Console(file=file, force_terminal=True, markup=False, width=200)) as shown:
         shown.ended("h=[red]", {"status": "finished", "score": 0.5})
     assert "h=[red]" in file.getvalue()

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from dive.errors import RunError
-from dive.sweeps import pictures, report
-from dive.sweeps.page import page
-from dive.sweeps.table import SweepTable, read
+from dive.sweeps import plots, report
+from dive.sweeps.html_report import render_html
+from dive.sweeps.results_table import SweepTable, load_table
 
 NASTY = "ValueError: <script>alert('x')</script> | & \"y\"\nsecond line"
 WIDE = 500
@@ -60,7 +60,7 @@ def many(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., N
 def shown(table: SweepTable) -> str:
     """What the terminal shows."""
     file = io.StringIO()
-    report.show(table, Console(file=file, width=WIDE, highlight=False, soft_wrap=True, markup=False))
+    report.print_report(table, Console(file=file, width=WIDE, highlight=False, soft_wrap=True, markup=False))
     return file.getvalue()
 
 
@@ -73,7 +73,7 @@ FAILED_COMMAND = """python train.py optimizer.lr=0.3 seed=1 'note='"'"'a b'"'"''
 
 def test_the_report_is_three_files_beside_the_jobs(sweep: Path) -> None:
     before = {path.name for path in sweep.iterdir()}
-    table = report.write(sweep)
+    table = report.write_report(sweep)
     assert len(table.jobs) == 5
     assert {path.name for path in sweep.iterdir()} - before - {".lock"} == {
         "report.csv",
@@ -83,9 +83,9 @@ def test_the_report_is_three_files_beside_the_jobs(sweep: Path) -> None:
 
 
 def test_a_report_is_written_again_over_the_last(sweep: Path, fake_run: Callable[..., Path]) -> None:
-    report.write(sweep)
+    report.write_report(sweep)
     fake_run("never", {"optimizer": {"lr": 0.3}, "seed": 2}, score=1.0)
-    report.write(sweep)
+    report.write_report(sweep)
     for name in ("report.csv", "report.md", "report.html"):
         text = (sweep / name).read_text()
         assert "missing," not in text
@@ -94,13 +94,13 @@ def test_a_report_is_written_again_over_the_last(sweep: Path, fake_run: Callable
 
 def test_where_there_is_no_sweep_nothing_is_written(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no sweep"):
-        report.write(tmp_path)
+        report.write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_of_which_nothing_has_begun_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
     record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
-    table = report.write(sweep_dir)
+    table = report.write_report(sweep_dir)
     assert table.summary() == "3 jobs: 3 missing"
     assert "Best" not in (sweep_dir / "report.md").read_text() + (sweep_dir / "report.html").read_text()
     assert "3 missing" in shown(table)
@@ -111,7 +111,7 @@ def test_a_sweep_in_which_nothing_varies_has_a_report(
 ) -> None:
     fake_run("default", {"seed": 0}, score=0.5)
     record([], {"default": []})
-    table = report.write(sweep_dir)
+    table = report.write_report(sweep_dir)
     assert "default" in shown(table)
     assert "best val/acc 0.5: python train.py\n" in shown(table)
 
@@ -119,10 +119,10 @@ def test_a_sweep_in_which_nothing_varies_has_a_report(
 def test_a_sweep_of_different_metrics_has_a_report_without_a_best(
     sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
 ) -> None:
-    fake_run("task=a", {"task": "a"}, score=0.5, curve=[0.5], optimize="val/acc")
-    fake_run("task=b", {"task": "b"}, score=0.25, curve=[0.25], optimize="val/loss")
+    fake_run("task=a", {"task": "a"}, score=0.5, curve=[0.5], monitor="val/acc")
+    fake_run("task=b", {"task": "b"}, score=0.25, curve=[0.25], monitor="val/loss")
     record(["task"], {"task=a": ["task=a"], "task=b": ["task=b"]})
-    table = report.write(sweep_dir)
+    table = report.write_report(sweep_dir)
     for text in (shown(table), (sweep_dir / "report.md").read_text(), (sweep_dir / "report.html").read_text()):
         assert "val/acc" in text
         assert "val/loss" in text
@@ -133,7 +133,7 @@ def test_a_sweep_of_different_metrics_has_a_report_without_a_best(
 
 
 def test_the_csv_reads_back_with_everything(sweep: Path) -> None:
-    table = report.write(sweep)
+    table = report.write_report(sweep)
     frame = pd.read_csv(sweep / "report.csv")
     assert frame.columns.tolist() == table.jobs.columns.tolist()
     assert frame["job"].tolist() == [
@@ -165,7 +165,7 @@ def section(text: str, title: str) -> list[str]:
 
 
 def test_the_markdown_has_the_best_job_the_seeds_and_all_jobs(sweep: Path) -> None:
-    text = report.markdown(read(sweep))
+    text = report.markdown(load_table(sweep))
     assert text.startswith("# Sweep lr\n\n5 jobs: 3 finished, 1 failed, 1 missing\n\nBest val/acc: 0.875 by\n\n")
     assert f"```\n{COMMAND}\n```" in text
     assert [cells(line) for line in section(text, "Over seeds")] == [
@@ -188,7 +188,7 @@ def test_the_markdown_has_the_best_job_the_seeds_and_all_jobs(sweep: Path) -> No
 
 
 def test_bars_and_lines_within_a_cell_do_not_break_the_markdown(sweep: Path) -> None:
-    (row,) = [line for line in section(report.markdown(read(sweep)), "Jobs") if "| failed |" in line]
+    (row,) = [line for line in section(report.markdown(load_table(sweep)), "Jobs") if "| failed |" in line]
     assert len(cells(row)) == 8
     assert cells(row)[-1] == NASTY.replace("|", "\\|").replace("\n", " ")
 
@@ -204,7 +204,7 @@ class Elements(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
+        self.overrides: list[str] = []
         self.inside: list[str] = []
         self.feed(text)
         self.close()
@@ -222,11 +222,11 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Note it."""
-        self.words.append(data)
+        self.overrides.append(data)
 
 
 def test_the_page_needs_nothing_from_elsewhere(sweep: Path) -> None:
-    text = page(read(sweep))
+    text = render_html(load_table(sweep))
     elements = Elements(text)
     tags = {tag for tag, _ in elements.found}
     assert not tags & {"script", "link", "iframe", "object", "a"}
@@ -245,7 +245,7 @@ def test_what_comes_from_jobs_is_escaped(
     fake_run("b", {"seed": 1}, score=0.5, curve=[0.5])
     words = ["note=<img src=x onerror=alert(1)>", "model=</pre><script>alert(2)</script>", "<b>=1"]
     record(["note", "<b>"], {"a": words, "b": words})
-    text = page(read(sweep_dir))
+    text = render_html(load_table(sweep_dir))
     elements = Elements(text)
     assert "script" not in {tag for tag, _ in elements.found}
     assert [attributes.get("alt") for tag, attributes in elements.found if tag == "img"] == [
@@ -253,14 +253,14 @@ def test_what_comes_from_jobs_is_escaped(
         "Scores",
     ]
     assert "b" not in [tag for tag, _ in elements.found][-10:]
-    assert NASTY in elements.words
+    assert NASTY in elements.overrides
     assert html.escape(NASTY) in text
 
 
 def test_the_page_has_the_best_job_s_command_and_that_of_a_failed_one(sweep: Path) -> None:
-    elements = Elements(page(read(sweep)))
-    assert COMMAND in elements.words
-    assert FAILED_COMMAND in elements.words
+    elements = Elements(render_html(load_table(sweep)))
+    assert COMMAND in elements.overrides
+    assert FAILED_COMMAND in elements.overrides
     assert [
         attributes["class"] for tag, attributes in elements.found if tag == "tr" and attributes.get("class")
     ] == [
@@ -271,7 +271,7 @@ def test_the_page_has_the_best_job_s_command_and_that_of_a_failed_one(sweep: Pat
 
 
 def test_the_page_s_pictures_are_pictures(sweep: Path) -> None:
-    for tag, attributes in Elements(page(read(sweep))).found:
+    for tag, attributes in Elements(render_html(load_table(sweep))).found:
         if tag == "img":
             png = base64.b64decode(str(attributes["src"]).partition(",")[2], validate=True)
             assert png.startswith(b"\x89PNG\r\n\x1a\n")
@@ -287,7 +287,7 @@ def axes(figure: Figure | None) -> list[Any]:
 
 
 def test_every_job_with_metrics_has_a_curve(sweep: Path) -> None:
-    figure = pictures.curves(read(sweep))
+    figure = plots.plot_curves(load_table(sweep))
     (drawn,) = axes(figure)
     assert drawn.get_ylabel() == "val/acc"
     lines = {line.get_label(): line.get_xydata().tolist() for line in drawn.get_lines()}
@@ -303,12 +303,12 @@ def test_every_job_with_metrics_has_a_curve(sweep: Path) -> None:
     assert [text.get_text() for text in legend.get_texts()] == list(reversed(lines))
 
 
-@pytest.mark.parametrize("count", [pictures.MOST_NAMED, pictures.MOST_NAMED + 1, 40])
+@pytest.mark.parametrize("count", [plots.MAX_LEGEND_ENTRIES, plots.MAX_LEGEND_ENTRIES + 1, 40])
 def test_of_many_jobs_the_best_alone_is_named(count: int, many: Callable[..., Path]) -> None:
-    (drawn,) = axes(pictures.curves(read(many(count, failed=2, curve=True))))
+    (drawn,) = axes(plots.plot_curves(load_table(many(count, failed=2, curve=True))))
     bundled = [path for part in drawn.collections if isinstance(part, LineCollection) for path in part.get_paths()]
     assert len(drawn.get_lines()) + len(bundled) == count
-    if count > pictures.MOST_NAMED:
+    if count > plots.MAX_LEGEND_ENTRIES:
         (best,) = drawn.get_lines()
         assert best.get_label() == f"best: seed={count - 1}"
         assert best.get_xydata().tolist() == [[1, 0], [2, (count - 1) / 100]]
@@ -320,7 +320,7 @@ def test_a_job_that_was_cut_off_has_the_curve_that_it_left(
     fake_run("seed=0", {"seed": 0}, score=0.5, curve=[0.5])
     fake_run("seed=1", {"seed": 1}, status=None, curve=[0.25, 0.75])
     record(["seed"], {"seed=0": ["seed=0"], "seed=1": ["seed=1"]})
-    (drawn,) = axes(pictures.curves(read(sweep_dir)))
+    (drawn,) = axes(plots.plot_curves(load_table(sweep_dir)))
     assert len(drawn.get_lines()) == 2
 
 
@@ -328,23 +328,23 @@ def test_a_curve_has_epochs_from_one_and_leaves_out_rows_without_the_metric(tmp_
     (tmp_path / "metrics.csv").write_text(
         "step,epoch,val/acc,train/loss\n4,0.0,0.5,\n9,1.0,,2.5\n14,2.0,0.75,\n15,,0.9,\n19,3"
     )
-    assert pictures.curve(tmp_path, "val/acc").tolist() == [[1, 0.5], [3, 0.75]]
-    assert pictures.curve(tmp_path, "train/loss").tolist() == [[2, 2.5]]
+    assert plots.read_curve(tmp_path, "val/acc").tolist() == [[1, 0.5], [3, 0.75]]
+    assert plots.read_curve(tmp_path, "train/loss").tolist() == [[2, 2.5]]
     for directory, metric in ((tmp_path, "val/loss"), (tmp_path / "nowhere", "val/acc")):
-        empty = pictures.curve(directory, metric)
+        empty = plots.read_curve(directory, metric)
         assert isinstance(empty, np.ndarray)
         assert empty.shape == (0, 2)
 
 
 def test_without_metrics_there_are_no_pictures(many: Callable[..., Path]) -> None:
-    table = read(many(0, failed=2))
-    assert pictures.curves(table) is None
-    assert pictures.scores(table) is None
-    assert "<img" not in page(table)
+    table = load_table(many(0, failed=2))
+    assert plots.plot_curves(table) is None
+    assert plots.plot_scores(table) is None
+    assert "<img" not in render_html(table)
 
 
 def test_scores_are_drawn_against_each_key_that_varies_with_the_mean_at_each_value(sweep: Path) -> None:
-    (drawn,) = axes(pictures.scores(read(sweep)))  # the seed has no panel of its own
+    (drawn,) = axes(plots.plot_scores(load_table(sweep)))  # the seed has no panel of its own
     assert (drawn.get_xlabel(), drawn.get_ylabel()) == ("optimizer.lr", "val/acc")
     points, means = (line.get_xydata().tolist() for line in drawn.get_lines())
     assert sorted(points) == [[0.1, 0.5], [0.1, 0.75], [0.3, 0.875]]
@@ -352,7 +352,7 @@ def test_scores_are_drawn_against_each_key_that_varies_with_the_mean_at_each_val
 
 
 def test_where_the_seed_alone_varies_scores_are_drawn_against_it(many: Callable[..., Path]) -> None:
-    (drawn,) = axes(pictures.scores(read(many(3))))
+    (drawn,) = axes(plots.plot_scores(load_table(many(3))))
     assert drawn.get_xlabel() == "seed"
     assert sorted(drawn.get_lines()[0].get_xydata().tolist()) == [[0, 0], [1, 0.01], [2, 0.02]]
 
@@ -365,10 +365,14 @@ def test_words_are_ticks_and_wide_ranges_are_drawn_by_their_logarithm(
         fake_run(str(i), {"i": i}, score=i / 8)
         asked[str(i)] = [f"lr={lr}", f"model={model}", f"width={2 + i}", "a=0"]
     record(["lr", "model", "width", "a"], asked)
-    shown = axes(pictures.scores(read(sweep_dir)))[:4]
+    shown = axes(plots.plot_scores(load_table(sweep_dir)))[:4]
     assert [panel.get_xlabel() for panel in shown] == ["lr", "model", "width", "a"]
     assert [panel.get_xscale() for panel in shown] == ["log", "linear", "linear", "linear"]
-    assert [tick.get_text() for tick in shown[1].get_xticklabels()] == ["a" * pictures.FEW_TICKS, "mlp", "softmax"]
+    assert [tick.get_text() for tick in shown[1].get_xticklabels()] == [
+        "a" * plots.MAX_TICK_LENGTH,
+        "mlp",
+        "softmax",
+    ]
     assert sorted(shown[1].get_lines()[1].get_xydata().tolist()) == [[0, 0.25], [1, 0.25], [2, 0]]
 
 
@@ -376,7 +380,7 @@ def test_words_are_ticks_and_wide_ranges_are_drawn_by_their_logarithm(
 
 
 def test_the_terminal_has_all_jobs_of_a_small_sweep_the_best_command_and_the_report(sweep: Path) -> None:
-    table = report.write(sweep)
+    table = report.write_report(sweep)
     lines = shown(table).splitlines()
     assert lines[0].strip() == "5 jobs: 3 finished, 1 failed, 1 missing"
     rows = [
@@ -399,7 +403,7 @@ def test_the_terminal_has_all_jobs_of_a_small_sweep_the_best_command_and_the_rep
 def test_of_a_large_sweep_the_terminal_has_the_best_and_those_that_failed(
     finished: int, failed: int, first: int, last: int, many: Callable[..., Path]
 ) -> None:
-    lines = [line for line in shown(read(many(finished, failed))).splitlines() if line.startswith("│")]
+    lines = [line for line in shown(load_table(many(finished, failed))).splitlines() if line.startswith("│")]
     seeds = [line.split("│")[1].strip() for line in lines]
     ranked = [str(seed) for seed in (*reversed(range(finished)), *range(finished, finished + failed))]
     assert seeds == [*ranked[:first], "...", *(ranked[-last:] if last else [])]
@@ -410,7 +414,7 @@ def test_brackets_in_values_are_shown_as_they_are(
 ) -> None:
     fake_run("a", {"seed": 0}, score=0.5)
     record(["h"], {"a": ["h=[red]"]})
-    text = shown(read(sweep_dir))
+    text = shown(load_table(sweep_dir))
     assert "│ [red] │" in text
     assert "python train.py 'h=[red]'" in text
 
@@ -419,7 +423,7 @@ def test_brackets_in_values_are_shown_as_they_are(
 
 
 def test_where_all_have_finished_there_is_nothing_to_tell(many: Callable[..., Path]) -> None:
-    assert report.failures(read(many(2))) == ""
+    assert report.failure_summary(load_table(many(2))) == ""
 
 
 def test_jobs_that_have_not_finished_are_told(
@@ -428,11 +432,11 @@ def test_jobs_that_have_not_finished_are_told(
     fake_run("seed=0", {"seed": 0}, score=0.5)
     fake_run("seed=1", {"seed": 1}, status="interrupted", error="exit code 143")
     record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
-    assert report.failures(read(sweep_dir)) == "2 of 3 jobs have not finished"
+    assert report.failure_summary(load_table(sweep_dir)) == "2 of 3 jobs have not finished"
 
 
 def test_failed_jobs_are_told_with_the_command_that_repeats_the_first(many: Callable[..., Path]) -> None:
-    assert report.failures(read(many(2, failed=2))).splitlines() == [
+    assert report.failure_summary(load_table(many(2, failed=2))).splitlines() == [
         "2 of 4 jobs failed:",
         "  seed=2: no 2",
         "  seed=3: no 3",
@@ -441,15 +445,15 @@ def test_failed_jobs_are_told_with_the_command_that_repeats_the_first(many: Call
 
 
 def test_an_error_of_many_lines_is_told_in_one(sweep: Path) -> None:
-    lines = report.failures(read(sweep)).splitlines()
+    lines = report.failure_summary(load_table(sweep)).splitlines()
     assert lines[1:] == ["  failed: " + NASTY.replace("\n", " "), f"to repeat the first alone: {FAILED_COMMAND}"]
 
 
 def test_of_many_failed_jobs_the_first_are_told(many: Callable[..., Path]) -> None:
-    directory = many(0, failed=report.SHOWN + 5)
-    lines = report.failures(read(directory)).splitlines()
+    directory = many(0, failed=report.MAX_ROWS + 5)
+    lines = report.failure_summary(load_table(directory)).splitlines()
     assert lines[0] == "25 of 25 jobs failed:"
-    assert len([line for line in lines if line.startswith("  seed=")]) == report.SHOWN
+    assert len([line for line in lines if line.startswith("  seed=")]) == report.MAX_ROWS
     assert lines[-2] == f"  and 5 more, see {directory / 'report.md'}"
 
 
@@ -463,13 +467,13 @@ def test_a_key_that_came_to_vary_later_makes_a_report(
     fake_run("seed=0", {"seed": 0, key: default}, score=0.5)
     fake_run("b", {"seed": 0}, score=0.6)
     record(["seed", key], {"seed=0": ["seed=0"], "b": [f"{key}={typed}"]})
-    table = report.write(sweep_dir)
-    assert table.over_seeds()["n"].sum() == 2
+    table = report.write_report(sweep_dir)
+    assert table.mean_over_seeds()["n"].sum() == 2
 
 
 def test_a_sweep_without_jobs_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
     record(["seed"], {})
-    report.write(sweep_dir)
+    report.write_report(sweep_dir)
 
 
 def test_spare_panels_are_not_drawn(
@@ -477,7 +481,7 @@ def test_spare_panels_are_not_drawn(
 ) -> None:
     fake_run("a", {"seed": 0}, score=0.5)
     record(list("abcd"), {"a": [f"{key}=1" for key in "abcd"]})
-    figure = pictures.scores(read(sweep_dir))
+    figure = plots.plot_scores(load_table(sweep_dir))
     assert figure is not None
     assert sum(axes.axison for axes in figure.axes) == 4
 
@@ -490,7 +494,7 @@ def test_a_long_time_is_shown_in_full(
     (run / "result.json").write_text(json.dumps(told))
     fake_run("b", {"seed": 1}, status="failed", error="no")
     record(["seed"], {"a": ["seed=0"], "b": ["seed=1"]})
-    assert "e+0" not in report.markdown(read(sweep_dir))
+    assert "e+0" not in report.markdown(load_table(sweep_dir))
 
 
 def test_a_sweep_whose_jobs_have_no_score_has_a_report(
@@ -498,4 +502,4 @@ def test_a_sweep_whose_jobs_have_no_score_has_a_report(
 ) -> None:
     fake_run("a", {"seed": 0}, score=None)
     record(["seed"], {"a": ["seed=0"]})
-    report.write(sweep_dir)
+    report.write_report(sweep_dir)

@@ -13,19 +13,19 @@ import cloudpickle
 import pytest
 
 from dive.errors import ConfigError, RunError
-from dive.locks import is_running
+from dive.runs.lock import is_locked
 from dive.sweeps import preflight
-from dive.sweeps import watching as module
-from dive.sweeps.hardware import Share
-from dive.sweeps.record import read_record
-from dive.sweeps.session import Session
-from dive.sweeps.sweep import Step
-from dive.sweeps.watching import watch
+from dive.sweeps.launchers import monitor as module
+from dive.sweeps.launchers.monitor import monitor
+from dive.sweeps.launchers.resources import ResourceShare
+from dive.sweeps.manifest import read_manifest
+from dive.sweeps.session import SweepSession
+from dive.sweeps.sweep import PlannedJob
 
 # A process that is started anew cannot import this module by its name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-FINISHED = {"status": "finished", "optimize": "val/acc", "score": 0.5}
+FINISHED = {"status": "finished", "monitor": "val/acc", "score": 0.5}
 FAILED = {"status": "failed", "error": "ValueError: no"}
 
 
@@ -47,9 +47,9 @@ def result(directory: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def opened(sweep_dir: Path) -> Iterator[Session]:
+def opened(sweep_dir: Path) -> Iterator[SweepSession]:
     """A session of a new sweep, closed at the end."""
-    session = Session(sweep_dir, "val/acc")
+    session = SweepSession(sweep_dir, "val/acc")
     yield session
     session.close()
 
@@ -65,10 +65,10 @@ def earlier(fake_run: Callable[..., Path]) -> None:
 
 
 @pytest.fixture
-def steps(opened: Session) -> list[Step]:
+def steps(opened: SweepSession) -> list[PlannedJob]:
     """Three jobs that are to be trained, begun without the check (which is slow)."""
     steps = opened.sweep.plan(jobs(0, 1, 2), ["seed"])
-    opened.sweep.begin(steps, ["seed"])
+    opened.sweep.start(steps, ["seed"])
     opened.progress.total = 3
     return steps
 
@@ -89,24 +89,24 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_are_checked_begun_and_told(
-    earlier: None, opened: Session, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
+    earlier: None, opened: SweepSession, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not opened.begun
+    assert not opened.started
     steps = opened.prepare([*jobs(0, 1, 2, 3, 4, 5), (6, ["seed=05"], {"seed": 5})], ["seed"], "by hand")
-    assert opened.begun
-    assert [step.action for step in steps] == ["keep", "keep", "start", "resume", "start", "start", "start"]
+    assert opened.started
+    assert [step.action for step in steps] == ["skip", "skip", "start", "resume", "start", "start", "start"]
     assert capsys.readouterr().out.splitlines() == [
         f"{sweep_dir}: 6 jobs (2 finished before, 1 to resume, 3 to train), by hand",
         "  seed=1: the code changed from abcdef9 with changes to 0123456: result kept",
         f"  seed=2 and 1 more: failed before, tried again; the old run is in {sweep_dir / '.earlier'}",
     ]
-    assert list(read_record(sweep_dir)["jobs"]) == [f"seed={seed}" for seed in range(6)]
+    assert list(read_manifest(sweep_dir)["jobs"]) == [f"seed={seed}" for seed in range(6)]
     assert not (sweep_dir / "seed=2").exists()
     assert opened.progress.line() == "2 of 6 done, best val/acc 0.5 (seed=0)"
 
 
 def test_jobs_that_cannot_be_run_are_told_all_at_once_and_nothing_is_changed(
-    opened: Session, fake_run: Callable[..., Path], sweep_dir: Path
+    opened: SweepSession, fake_run: Callable[..., Path], sweep_dir: Path
 ) -> None:
     fake_run("seed=0", {"seed": 0}, status="failed", error="no")
     before = sorted(path for path in sweep_dir.rglob("*"))
@@ -118,11 +118,11 @@ def test_jobs_that_cannot_be_run_are_told_all_at_once_and_nothing_is_changed(
     assert lines[0].startswith("model._target_=os.system1: not allowed")
     assert lines[1].endswith(" (in seed=2)")
     assert sorted(path for path in sweep_dir.rglob("*")) == before
-    assert not opened.begun
+    assert not opened.started
 
 
 def test_what_is_kept_is_not_checked_again(
-    earlier: None, opened: Session, monkeypatch: pytest.MonkeyPatch
+    earlier: None, opened: SweepSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checked: list[str] = []
     monkeypatch.setattr(preflight, "check", lambda configs: checked.extend(name for name, _ in configs))
@@ -130,14 +130,14 @@ def test_what_is_kept_is_not_checked_again(
     assert checked == ["seed=3", "seed=5"]
 
 
-def test_batches_of_jobs_count_up(opened: Session, unchecked: None) -> None:
+def test_batches_of_jobs_count_up(opened: SweepSession, unchecked: None) -> None:
     opened.prepare(jobs(0, 1), ["seed"], "by hand")
     opened.prepare(jobs(2, 3, 4), ["seed"], "by hand")
     assert opened.progress.total == 5
 
 
 def test_a_search_knows_what_it_has_found_and_tells_of_it_once(
-    opened: Session,
+    opened: SweepSession,
     unchecked: None,
     fake_run: Callable[..., Path],
     record: Callable[..., None],
@@ -150,14 +150,14 @@ def test_a_search_knows_what_it_has_found_and_tells_of_it_once(
     fake_run("seed=3", {"seed": 3}, status=None, checkpoint=True)
     opened.close()
     record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(5)})
-    session = Session(sweep_dir, "val/acc")
-    assert not session.begun
-    session.search(9)
-    assert session.begun
+    session = SweepSession(sweep_dir, "val/acc")
+    assert not session.started
+    session.start_search(9)
+    assert session.started
     assert capsys.readouterr().out == f"{sweep_dir}: a search of 9 jobs, 3 of them known\n"
     assert session.progress.line() == "2 of 9 done, 1 failed, best val/acc 0.75 (seed=1)"
-    assert [step.action for step in session.prepare(jobs(1, 3, 6), ["seed"], "by hand")] == [
-        "keep",
+    assert [step.action for step in session.plan_jobs(jobs(1, 3, 6), ["seed"], "by hand")] == [
+        "skip",
         "resume",
         "start",
     ]
@@ -180,7 +180,7 @@ def fail(directory: Path) -> None:
 
 
 def test_every_job_that_is_run_leaves_a_result(
-    opened: Session, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
+    opened: SweepSession, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     steps = opened.sweep.plan(jobs(*range(6)), ["seed"])
     opened.progress.total = 6
@@ -193,7 +193,7 @@ def test_every_job_that_is_run_leaves_a_result(
         partial(print, "a job that says this and does nothing"),
         partial(os.kill, 0, 0),  # nor does this
     ]
-    opened.run(steps, calls, Share(2, 1))
+    opened.run(steps, calls, ResourceShare(2, 1))
     assert [result(directory) for directory in directories] == [
         FINISHED,
         {"status": "killed", "error": "killed by SIGKILL (for want of memory?)"},
@@ -215,7 +215,7 @@ def test_every_job_that_is_run_leaves_a_result(
     assert (opened.progress.done, opened.progress.failed, opened.progress.running) == (1, 5, set())
 
 
-def test_a_job_that_dies_after_its_result_has_finished(opened: Session, steps: list[Step]) -> None:
+def test_a_job_that_dies_after_its_result_has_finished(opened: SweepSession, steps: list[PlannedJob]) -> None:
     leave(steps[0].job.directory, FINISHED)
     opened.ended(steps[0], "killed by SIGKILL")
     assert result(steps[0].job.directory) == FINISHED
@@ -235,7 +235,7 @@ class Losing:
     """
 
     def __init__(
-        self, steps: Sequence[Step], becomes: Sequence[Sequence[Any]], error: Exception | None = None
+        self, steps: Sequence[PlannedJob], becomes: Sequence[Sequence[Any]], error: Exception | None = None
     ) -> None:
         self.steps = steps
         self.becomes = list(becomes)
@@ -253,22 +253,24 @@ class Losing:
         return {}
 
 
-def results(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def results(steps: Sequence[PlannedJob]) -> list[dict[str, Any]]:
     return [result(step.job.directory) for step in steps]
 
 
 def test_jobs_of_another_launcher_are_told_as_their_directories_change(
-    opened: Session, steps: list[Step], often: None, capsys: pytest.CaptureFixture[str]
+    opened: SweepSession, steps: list[PlannedJob], often: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launch = Losing(steps, [[FINISHED, FAILED, FINISHED]])
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert launch.asked == [[0, 1, 2]]
     assert results(steps) == [FINISHED, FAILED, FINISHED]
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert (opened.progress.done, opened.progress.failed, opened.progress.running) == (2, 1, set())
 
 
-def test_jobs_are_told_while_the_launcher_works(opened: Session, steps: list[Step], often: None) -> None:
+def test_jobs_are_told_while_the_launcher_works(
+    opened: SweepSession, steps: list[PlannedJob], often: None
+) -> None:
     def launch(which: Sequence[int]) -> dict[int, str]:
         for i in which:
             leave(steps[i].job.directory, None)
@@ -279,15 +281,15 @@ def test_jobs_are_told_while_the_launcher_works(opened: Session, steps: list[Ste
                 pass
         return {}
 
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert opened.progress.line() == "3 of 3 done, best val/acc 0.5 (seed=0)"
 
 
 def test_jobs_that_a_launcher_lost_before_they_began_are_launched_again(
-    opened: Session, steps: list[Step], often: None
+    opened: SweepSession, steps: list[PlannedJob], often: None
 ) -> None:
     launch = Losing(steps, [["begun", "lost", "lost"], ["begun", FINISHED], []], RuntimeError("a worker died"))
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert launch.asked == [[0, 1, 2], [1, 2]]
     lost = {"status": "killed", "error": "killed, or lost by its launcher (RuntimeError: a worker died)"}
     assert results(steps) == [lost, lost, FINISHED]
@@ -295,34 +297,36 @@ def test_jobs_that_a_launcher_lost_before_they_began_are_launched_again(
 
 
 def test_a_launcher_that_runs_one_job_at_a_time_is_asked_until_all_are_done(
-    opened: Session, steps: list[Step], often: None
+    opened: SweepSession, steps: list[PlannedJob], often: None
 ) -> None:
     launch = Losing(steps, [[FINISHED]] * 3)
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert launch.asked == [[0, 1, 2], [1, 2], [2]]
     assert results(steps) == [FINISHED] * 3
 
 
-def test_what_was_begun_and_left_no_result_was_killed(opened: Session, steps: list[Step], often: None) -> None:
+def test_what_was_begun_and_left_no_result_was_killed(
+    opened: SweepSession, steps: list[PlannedJob], often: None
+) -> None:
     launch = Losing(steps, [["begun", FINISHED, "begun"]])
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     killed = {"status": "killed", "error": "killed, or lost by its launcher"}
     assert launch.asked == [[0, 1, 2]]
     assert results(steps) == [killed, FINISHED, killed]
 
 
 def test_a_launcher_that_runs_nothing_is_not_asked_for_ever(
-    opened: Session, steps: list[Step], often: None
+    opened: SweepSession, steps: list[PlannedJob], often: None
 ) -> None:
     launch = Losing(steps, [[]], OSError("sbatch: command not found"))
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert launch.asked == [[0, 1, 2]]
     told = "killed, or lost by its launcher (OSError: sbatch: command not found)"
     assert results(steps) == [{"status": "killed", "error": told}] * 3
 
 
 def test_the_result_of_an_earlier_attempt_is_not_taken_for_that_of_this_one(
-    opened: Session, fake_run: Callable[..., Path], often: None
+    opened: SweepSession, fake_run: Callable[..., Path], often: None
 ) -> None:
     run = fake_run("seed=0", {"seed": 0}, status="killed", error="the first time", checkpoint=True)
     fake_run("seed=1", {"seed": 1}, status="killed", error="the first time", checkpoint=True)
@@ -336,29 +340,29 @@ def test_the_result_of_an_earlier_attempt_is_not_taken_for_that_of_this_one(
             leave(run, FINISHED | {"score": 0.75})
         return {}
 
-    watch(opened, steps, launch)
+    monitor(opened, steps, launch)
     assert [told["score"] for told in results(steps)] == [0.75, 0.5]
     assert (opened.progress.done, opened.progress.failed) == (2, 0)
 
 
-def test_ctrl_c_ends_the_watch(opened: Session, steps: list[Step]) -> None:
+def test_ctrl_c_ends_the_watch(opened: SweepSession, steps: list[PlannedJob]) -> None:
     def launch(which: Sequence[int]) -> dict[int, str]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        watch(opened, steps, launch)
+        monitor(opened, steps, launch)
 
 
 # The lock.
 
 
 def test_a_session_locks_the_sweep_until_it_is_closed(sweep_dir: Path) -> None:
-    session = Session(sweep_dir, "val/acc")
-    assert is_running(sweep_dir)
+    session = SweepSession(sweep_dir, "val/acc")
+    assert is_locked(sweep_dir)
     with pytest.raises(RunError, match="running already"):
-        Session(sweep_dir, "val/acc")
+        SweepSession(sweep_dir, "val/acc")
     session.close()
-    assert not is_running(sweep_dir)
+    assert not is_locked(sweep_dir)
 
 
 def test_a_search_counts_a_resumed_job_once(
@@ -367,10 +371,10 @@ def test_a_search_counts_a_resumed_job_once(
     monkeypatch.setattr(preflight, "check", lambda *_: None)
     run = fake_run("seed=0", {"seed": 0}, status="interrupted", checkpoint=True)
     record(["seed"], {"seed=0": ["seed=0"]})
-    one = Session(sweep_dir, "val/acc")
+    one = SweepSession(sweep_dir, "val/acc")
     one.search(1)
     (step,) = one.prepare([(0, ["seed=0"], {"seed": 0})], ["seed"], "by hand")
-    (run / "result.json").write_text(json.dumps({"status": "finished", "score": 0.5, "optimize": "val/acc"}))
+    (run / "result.json").write_text(json.dumps({"status": "finished", "score": 0.5, "monitor": "val/acc"}))
     one.ended(step)
     line = one.progress.line()
     one.close()
@@ -381,7 +385,7 @@ def test_a_resumed_job_that_fails_at_once_is_told_with_its_error(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     run = fake_run("seed=0", {"seed": 0}, status="interrupted", checkpoint=True)
-    one = Session(sweep_dir, "val/acc")
+    one = SweepSession(sweep_dir, "val/acc")
     (step,) = one.sweep.plan([(0, ["seed=0"], {"seed": 0})], ["seed"])
     one.ended(step, "RuntimeError: before the run could begin")
     one.close()
@@ -391,9 +395,9 @@ def test_a_resumed_job_that_fails_at_once_is_told_with_its_error(
 def test_a_cut_off_job_that_was_lost_is_launched_again(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     run = fake_run("seed=0", {"seed": 0}, status=None, checkpoint=True)
     other = fake_run("seed=1", {"seed": 1}, status=None, checkpoint=True)
-    one = Session(sweep_dir, "val/acc")
+    one = SweepSession(sweep_dir, "val/acc")
     steps = one.sweep.plan([(i, [f"seed={i}"], {"seed": i}) for i in range(2)], ["seed"])
-    finished = json.dumps({"status": "finished", "score": 0.5, "optimize": "val/acc"})
+    finished = json.dumps({"status": "finished", "score": 0.5, "monitor": "val/acc"})
     asked = []
 
     def launch(which: Any) -> dict[int, str]:
@@ -401,6 +405,6 @@ def test_a_cut_off_job_that_was_lost_is_launched_again(sweep_dir: Path, fake_run
         ((run, other)[which[0]] / "result.json").write_text(finished)
         return {}
 
-    watch(one, steps, launch)
+    monitor(one, steps, launch)
     one.close()
     assert asked == [[0, 1], [1]]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from dive import provenance
 from dive.errors import RunError
-from dive.locks import is_running
-from dive.sweeps.record import read_record
-from dive.sweeps.sweep import Step, Sweep
+from dive.runs import provenance
+from dive.runs.lock import is_locked
+from dive.sweeps.manifest import read_manifest
+from dive.sweeps.sweep import PlannedJob, Sweep
 
 Jobs = list[tuple[int, tuple[str, ...], dict[str, Any]]]
 
@@ -28,17 +28,17 @@ def jobs(*configs: Mapping[str, Any], resume: Any = None, sweep: str | None = "l
     ]
 
 
-def planned(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[Step]:
+def planned(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
     """What is to be done, while nothing has been."""
     with Sweep(directory) as sweep:
         return sweep.plan(asked, varied)
 
 
-def begun(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[Step]:
+def begun(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
     """The same, and room made for it."""
     with Sweep(directory) as sweep:
         steps = sweep.plan(asked, varied)
-        sweep.begin(steps, varied)
+        sweep.start(steps, varied)
     return steps
 
 
@@ -58,7 +58,7 @@ def test_the_jobs_of_a_new_sweep_start_in_directories_named_by_what_varies(sweep
     steps = planned(sweep_dir, SEEDS)
     assert [(step.action, step.why, step.aside) for step in steps] == [("start", "", None)] * 2
     assert [step.job.directory for step in steps] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
-    assert [(step.job.number, step.job.words) for step in steps] == [(0, ("seed=0",)), (1, ("seed=1",))]
+    assert [(step.job.number, step.job.overrides) for step in steps] == [(0, ("seed=0",)), (1, ("seed=1",))]
 
 
 def test_a_sweep_s_directory_is_made(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_sweep_s_directory_is_made(tmp_path: Path) -> None:
 def test_what_is_finished_is_kept(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5)
     steps = planned(sweep_dir, SEEDS)
-    assert [step.action for step in steps] == ["keep", "start"]
+    assert [step.action for step in steps] == ["skip", "start"]
     assert (steps[0].why, steps[0].aside) == ("", None)
 
 
@@ -78,7 +78,7 @@ def test_what_is_finished_is_kept_whatever_its_number_and_name(
 ) -> None:
     fake_run("lr=1,seed=1", {"seed": 1, "resume": "somewhere", "sweep": "of another name"}, score=0.5)
     steps = planned(sweep_dir, [(7, ("+seed=01",), {"seed": 1, "resume": None, "sweep": "lr"})])
-    assert [(step.action, step.job.directory) for step in steps] == [("keep", sweep_dir / "lr=1,seed=1")]
+    assert [(step.action, step.job.directory) for step in steps] == [("skip", sweep_dir / "lr=1,seed=1")]
 
 
 @pytest.mark.parametrize("status", ["interrupted", "killed", None])
@@ -92,7 +92,7 @@ def test_what_was_cut_off_goes_on_from_its_last_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "overrides"),
     [
         ("interrupted", "interrupted before"),
         ("killed", "killed before"),
@@ -168,8 +168,8 @@ def test_of_a_configuration_that_changed_all_over_three_keys_are_told(
 
 
 @pytest.mark.parametrize(
-    ("status", "checkpoint", "action", "words"),
-    [("finished", False, "keep", "result kept"), ("interrupted", True, "resume", "resumed all the same")],
+    ("status", "checkpoint", "action", "overrides"),
+    [("finished", False, "skip", "result kept"), ("interrupted", True, "resume", "resumed all the same")],
 )
 def test_a_run_of_other_code_is_kept_and_that_is_said(
     status: str,
@@ -202,7 +202,7 @@ def test_a_run_that_recorded_no_code_is_kept_without_a_word(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     (fake_run("seed=0", {"seed": 0}, score=0.5) / "environment.json").unlink()
-    assert [(step.action, step.why) for step in planned(sweep_dir, SEEDS)[:1]] == [("keep", "")]
+    assert [(step.action, step.why) for step in planned(sweep_dir, SEEDS)[:1]] == [("skip", "")]
 
 
 @pytest.mark.parametrize("text", [None, "", "seed: [0"])
@@ -250,10 +250,10 @@ def test_a_job_that_was_begun_is_found_again_by_a_search_that_asks_twice(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     with Sweep(sweep_dir) as sweep:
-        sweep.begin(sweep.plan(SEEDS, ["seed"]), ["seed"])
+        sweep.start(sweep.plan(SEEDS, ["seed"]), ["seed"])
         fake_run("seed=1", {"seed": 1}, score=0.5)
         (step,) = sweep.plan([(9, ("lr=1", "seed=1"), {"seed": 1})], ["lr", "seed"])
-        assert (step.action, step.job.name) == ("keep", "seed=1")
+        assert (step.action, step.job.name) == ("skip", "seed=1")
 
 
 # The record.
@@ -263,7 +263,10 @@ def test_the_record_holds_what_varies_and_what_was_asked_for(sweep_dir: Path) ->
     begun(sweep_dir, SEEDS)
     assert json.loads((sweep_dir / "sweep.json").read_text()) == {
         "varied": ["seed"],
-        "jobs": {"seed=0": {"number": 0, "words": ["seed=0"]}, "seed=1": {"number": 1, "words": ["seed=1"]}},
+        "jobs": {
+            "seed=0": {"number": 0, "overrides": ["seed=0"]},
+            "seed=1": {"number": 1, "overrides": ["seed=1"]},
+        },
     }
 
 
@@ -271,22 +274,22 @@ def test_the_record_survives_and_jobs_gather_in_it(sweep_dir: Path) -> None:
     begun(sweep_dir, SEEDS)
     begun(sweep_dir, jobs({"seed": 1, "lr": 2}), ["lr", "seed"])
     begun(sweep_dir, SEEDS[:1])
-    record = read_record(sweep_dir)
+    record = read_manifest(sweep_dir)
     assert record["varied"] == ["seed", "lr"]
     assert list(record["jobs"]) == ["seed=0", "seed=1", "lr=2,seed=1"]
-    assert record["jobs"]["lr=2,seed=1"] == {"number": 0, "words": ["seed=1", "lr=2"]}
+    assert record["jobs"]["lr=2,seed=1"] == {"number": 0, "overrides": ["seed=1", "lr=2"]}
 
 
 def test_jobs_gather_while_a_sweep_is_open_too(sweep_dir: Path) -> None:
     with Sweep(sweep_dir) as sweep:
         for seed in range(3):
             asked = jobs({"seed": seed})
-            sweep.begin(sweep.plan(asked, ["seed"]), ["seed"])
-            assert len(read_record(sweep_dir)["jobs"]) == seed + 1
+            sweep.start(sweep.plan(asked, ["seed"]), ["seed"])
+            assert len(read_manifest(sweep_dir)["jobs"]) == seed + 1
 
 
 def test_a_directory_without_a_record_is_a_new_sweep(tmp_path: Path) -> None:
-    assert read_record(tmp_path) == {"varied": [], "jobs": {}}
+    assert read_manifest(tmp_path) == {"varied": [], "jobs": {}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "3", "null", "{}", '{"jobs": {}}', '{"varied": []}'])
@@ -307,8 +310,8 @@ def test_without_its_record_a_sweep_keeps_its_results(sweep_dir: Path, fake_run:
     fake_run("seed=0", {"seed": 0}, score=0.5)
     begun(sweep_dir, SEEDS)
     (sweep_dir / "sweep.json").unlink()
-    assert begun(sweep_dir, SEEDS)[0].action == "keep"
-    assert list(read_record(sweep_dir)["jobs"]) == ["seed=0", "seed=1"]
+    assert begun(sweep_dir, SEEDS)[0].action == "skip"
+    assert list(read_manifest(sweep_dir)["jobs"]) == ["seed=0", "seed=1"]
 
 
 # The lock.
@@ -321,13 +324,13 @@ def test_a_sweep_that_is_open_is_not_opened_again(sweep_dir: Path) -> None:
 
 
 def test_a_sweep_that_was_closed_can_be_opened_again(sweep_dir: Path) -> None:
-    assert not is_running(sweep_dir)
+    assert not is_locked(sweep_dir)
     with Sweep(sweep_dir):
-        assert is_running(sweep_dir)
-    assert not is_running(sweep_dir)
+        assert is_locked(sweep_dir)
+    assert not is_locked(sweep_dir)
     with pytest.raises(KeyError), Sweep(sweep_dir):
         raise KeyError("a bug in between")
-    assert not is_running(sweep_dir)
+    assert not is_locked(sweep_dir)
     with Sweep(sweep_dir):
         pass
 
@@ -362,7 +365,7 @@ def test_two_jobs_of_a_plan_have_two_directories(sweep_dir: Path, fake_run: Call
 def test_what_was_put_aside_is_not_known(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("x=1", {"x": 1, "e": 1}, score=0.5)
     with Sweep(sweep_dir) as sweep:
-        sweep.begin(sweep.plan([(0, ["x=1"], {"x": 1, "e": 2})], ["x"]), ["x"])
+        sweep.start(sweep.plan([(0, ["x=1"], {"x": 1, "e": 2})], ["x"]), ["x"])
         fake_run("x=1", {"x": 1, "e": 2}, score=0.6)
         (step,) = sweep.plan([(1, ["e=1", "x=1"], {"x": 1, "e": 1})], ["x", "e"])
     assert step.job.name != "x=1"
@@ -373,11 +376,11 @@ def test_a_damaged_sweep_is_not_locked(sweep_dir: Path) -> None:
     with pytest.raises(RunError) as caught, Sweep(sweep_dir):
         pass
     assert caught
-    assert not is_running(sweep_dir)
+    assert not is_locked(sweep_dir)
 
 
 def test_earlier_runs_may_be_tidied(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run(".earlier/x=1.2", {"x": 1})
     fake_run("x=1", {"x": 1}, status="failed")
     with Sweep(sweep_dir) as sweep:
-        sweep.begin(sweep.plan([(0, ["x=1"], {"x": 1})], ["x"]), ["x"])
+        sweep.start(sweep.plan([(0, ["x=1"], {"x": 1})], ["x"]), ["x"])

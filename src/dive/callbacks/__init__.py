@@ -1,20 +1,20 @@
 """Observers of training, one idea each."""
 
-from dive.callbacks.best import Best, EarlyStopping
-from dive.callbacks.charts import Charts
+from dive.callbacks.best_checkpoint import BestCheckpoint, EarlyStopping
+from dive.callbacks.custom_scalars import CustomScalarLayout
 from dive.callbacks.exact_resume import ExactResume
-from dive.callbacks.first_layer import FirstLayer
+from dive.callbacks.first_layer_weights import FirstLayerWeights
+from dive.callbacks.grad_norm_monitor import GradNormMonitor
 from dive.callbacks.histograms import Histograms
-from dive.callbacks.last import Last
-from dive.callbacks.learning_rate import LearningRate
+from dive.callbacks.last_checkpoint import LastCheckpoint
+from dive.callbacks.learning_rate_monitor import LearningRateMonitor
 from dive.callbacks.model_graph import ModelGraph
-from dive.callbacks.nan_guard import NanGuard
-from dive.callbacks.norms import Norms
 from dive.callbacks.parameter_error import ParameterError
-from dive.callbacks.predicted import ConfusionMatrix, Mistakes, PRCurves, Samples
-from dive.callbacks.progress import Progress
-from dive.callbacks.run_record import RunRecord
-from dive.callbacks.throughput import Throughput
+from dive.callbacks.prediction_images import ConfusionMatrix, PRCurves, SamplePredictions, TopLosses
+from dive.callbacks.progress_bar import ProgressBar
+from dive.callbacks.run_metadata import RunMetadata
+from dive.callbacks.terminate_on_non_finite import TerminateOnNonFinite
+from dive.callbacks.throughput_monitor import ThroughputMonitor
 
 __all__ = [
     "Best",

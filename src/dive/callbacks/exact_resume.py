@@ -5,8 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from dive.randomness import random_state, set_random_state
-from dive.recorded import Config, essence, recorded_config
+from dive.runs.record import Config, comparable_config, load_config
+from dive.runs.rng_state import get_rng_state, set_rng_state
 
 Loops = dict[str, Any]
 LEVELS = ("ready", "started", "processed", "completed")
@@ -17,7 +17,7 @@ class ExactResume(pl.Callback):
 
     And put in order what it gets wrong: it notes how far its loops have come by the hook that saved, and resumes
     differently after each; here a checkpoint says which epochs and batches are done, and nothing else. Loggers
-    that have a `go_on_from` are told where the checkpoint stands, so that nothing is told twice.
+    that have a `truncate_after` are told where the checkpoint stands, so that nothing is told twice.
     """
 
     def __init__(self) -> None:
@@ -26,8 +26,8 @@ class ExactResume(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Read the configuration that the run has recorded, if this is one."""
-        recorded = recorded_config(Path(trainer.default_root_dir))
-        self._config = None if recorded is None else essence(recorded)
+        recorded = load_config(Path(trainer.default_root_dir))
+        self._config = None if recorded is None else comparable_config(recorded)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -36,9 +36,9 @@ class ExactResume(pl.Callback):
         for logger in trainer.loggers:
             logger.save()
         loops = checkpoint["loops"]["fit_loop"]
-        checkpoint["epoch"] = put_in_order(loops, trainer.global_step, trainer.validating)
+        checkpoint["epoch"] = restore_loop_progress(loops, trainer.global_step, trainer.validating)
         checkpoint["config"] = self._config
-        checkpoint["random"] = random_state()
+        checkpoint["random"] = get_rng_state()
         checkpoint["means"] = pl_module.means["train"].state_dict()
 
     def on_load_checkpoint(
@@ -49,8 +49,8 @@ class ExactResume(pl.Callback):
             return
         self._state = {name: checkpoint[name] for name in ("random", "means") if name in checkpoint}
         for logger in trainer.loggers:
-            if hasattr(logger, "go_on_from"):
-                logger.go_on_from(checkpoint["global_step"])
+            if hasattr(logger, "truncate_after"):
+                logger.truncate_after(checkpoint["global_step"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Go on with the random numbers, and with the means."""
@@ -59,13 +59,13 @@ class ExactResume(pl.Callback):
             for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
                 loop._restarting = False
         if "random" in self._state:
-            set_random_state(self._state["random"])
+            set_rng_state(self._state["random"])
         if "means" in self._state:
             pl_module.means["train"].load_state_dict(self._state["means"])
         self._state = {}
 
 
-def put_in_order(loops: Loops, steps: int, validating: bool) -> int:
+def restore_loop_progress(loops: Loops, steps: int, validating: bool) -> int:
     """Say which epochs and batches are done, and that another epoch is about to start, or to go on.
 
     Args:

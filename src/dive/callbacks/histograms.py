@@ -6,27 +6,27 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from dive.callbacks.showing import Showing
+from dive.callbacks.tensorboard_base import TensorBoardCallback
 
 BINS = 64
 
 
-class Histograms(Showing):
+class Histograms(TensorBoardCallback):
     """Histograms of each parameter and of its gradient in the last step: ``weights/...`` and ``gradients/...``.
 
     Args:
-        every_n_epochs: see `dive.callbacks.showing.Showing`.
+        every_n_epochs: see `dive.callbacks.tensorboard_base.TensorBoardCallback`.
     """
 
-    def show(self, writer: Any, trainer: pl.Trainer, task: pl.LightningModule, step: int) -> None:
+    def log_figures(self, writer: Any, trainer: pl.Trainer, task: pl.LightningModule, step: int) -> None:
         """All parameters of the model."""
         for name, parameter in task.model.named_parameters():
-            add(writer, f"weights/{name}", parameter.detach(), step)
+            add_histogram(writer, f"weights/{name}", parameter.detach(), step)
             if parameter.grad is not None:
-                add(writer, f"gradients/{name}", parameter.grad, step)
+                add_histogram(writer, f"gradients/{name}", parameter.grad, step)
 
 
-def add(writer: Any, name: str, values: Tensor, step: int) -> None:
+def add_histogram(writer: Any, name: str, values: Tensor, step: int) -> None:
     """Hand over a histogram of those values that are finite, if there are any.
 
     Args:
@@ -37,10 +37,10 @@ def add(writer: Any, name: str, values: Tensor, step: int) -> None:
     """
     finite = values[values.isfinite()].double().cpu()
     if len(finite):
-        writer.add_histogram(name, finite, step, bins=edges(finite).numpy())
+        writer.add_histogram(name, finite, step, bins=bin_edges(finite).numpy())
 
 
-def edges(values: Tensor) -> Tensor:
+def bin_edges(values: Tensor) -> Tensor:
     """Those of `BINS` bins of equal width over all values, ``(BINS + 1,)``; of values all the same, around them.
 
     TensorBoard's own bins end at 1e20. Those of numpy cannot be told from each other around large values that are
@@ -49,7 +49,7 @@ def edges(values: Tensor) -> Tensor:
     Args:
         values: float64, finite, of any shape.
 
-    >>> edges(torch.full((3,), 1e30, dtype=torch.float64)).unique().shape
+    >>> bin_edges(torch.full((3,), 1e30, dtype=torch.float64)).unique().shape
     torch.Size([65])
     """
     low, high = values.min().item(), values.max().item()

@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from torch.jit import TracerWarning  # type: ignore[attr-defined]  # it is, but not in so many words
 
-from dive.callbacks.showing import writers
-from dive.predictions import as_taken
+from dive.callbacks.tensorboard_base import summary_writers
+from dive.visualization.predictions import preprocess_inputs
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class ModelGraph(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Trace a copy of the model, which is not compiled; not when training goes on: it is there already."""
-        with writers(trainer) as writing, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with summary_writers(trainer) as writing, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # TensorBoard's graphs are made by torch.jit.trace, which torch wants to leave behind, and which warns
             # where another example might take another path.
             warnings.simplefilter("ignore", FutureWarning)
@@ -29,7 +29,7 @@ class ModelGraph(pl.Callback):
             if not writing or trainer.global_step > 0:
                 return
             model = copy.deepcopy(pl_module.model).cpu().eval()
-            example = as_taken(trainer.datamodule.splits.val.inputs[:1].cpu(), pl_module)
+            example = preprocess_inputs(trainer.datamodule.splits.val.inputs[:1].cpu(), pl_module)
             try:
                 # TensorBoard would have it checked, for which torch imports distributed tensors: over a second.
                 traced = torch.jit.trace(model, example, check_trace=False)

@@ -1,8 +1,8 @@
 """The LightningDataModules: whole sets in memory, batches by indexing."""
 
-from dive.data.fashion_mnist import FashionMNIST
-from dive.data.garments import Garments
+from dive.data.fashion_mnist import FashionMNISTDataModule
 from dive.data.synthetic import SyntheticRegression
-from dive.data.tabular import Tabular
+from dive.data.synthetic_garments.datamodule import SyntheticGarments
+from dive.data.tabular import CSVDataModule
 
 __all__ = ["FashionMNIST", "Garments", "SyntheticRegression", "Tabular"]

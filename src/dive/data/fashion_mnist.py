@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dive.data import archives, supply
-from dive.data.images import ClothingImages
+from dive.data import archive_files, fashion_mnist_files
+from dive.data.image_datamodule import FashionImageDataModule
 
 
-class FashionMNIST(ClothingImages):
+class FashionMNISTDataModule(FashionImageDataModule):
     """The published set, or an error that says why not and what helps.
 
     The 10,000 official test images stay the test set. Pixels are the published bytes over 255.
@@ -20,7 +20,7 @@ class FashionMNIST(ClothingImages):
     Args:
         root: the data folder; the files lie in its ``FashionMNIST/raw``, where torchvision puts them.
         mirror: the address below which the archives are; what comes is checked, wherever it comes from.
-        timeout: seconds to wait for the next byte of a download; see `dive.data.fetch`.
+        timeout: seconds to wait for the next byte of a download; see `dive.data.download`.
         download: fetch missing files, repair damaged ones; else nothing is written.
         **shared: those of `ClothingImages`.
 
@@ -40,7 +40,7 @@ class FashionMNIST(ClothingImages):
             raise ValueError(f"mirror must begin with http:// or https://, got {mirror}")
         if timeout <= 0:
             raise ValueError(f"timeout must be more than 0, got {timeout}")
-        self.folder = archives.raw_folder(root)
+        self.folder = archive_files.raw_folder(root)
         self.mirror = mirror
         self.timeout = timeout
         self.download = download
@@ -50,7 +50,7 @@ class FashionMNIST(ClothingImages):
         """Download what is missing and repair what is damaged, where that is wanted."""
         if self.download and self._splits is None:
             # Kept until they are parsed: to read, check and unpack them twice would be felt at each start.
-            self._contents = supply.ensure(self.folder, self.mirror, self.timeout)
+            self._contents = fashion_mnist_files.ensure_downloaded(self.folder, self.mirror, self.timeout)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The published training and test set."""
@@ -66,7 +66,7 @@ class FashionMNIST(ClothingImages):
 
     def _content(self, name: str) -> bytes:
         # Of several processes, only the one that prepares the data has them already.
-        return self._contents[name] if self._contents else archives.read(self.folder, name)
+        return self._contents[name] if self._contents else archive_files.read(self.folder, name)
 
 
 def parse_idx(content: bytes) -> Tensor:

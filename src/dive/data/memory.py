@@ -10,7 +10,7 @@ MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")  # of a container, or a job of a cluster
 
 
-def demand(num_bytes: int, name: str, sized_by: str) -> None:
+def require_memory(num_bytes: int, name: str, sized_by: str) -> None:
     """Raise a DataError where a set is larger than the memory that is free.
 
     Args:

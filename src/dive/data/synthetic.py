@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dive.data.batches import TensorSet
-from dive.data.module import DataModule, Splits
-from dive.data.streams import stream
+from dive.data.datamodule import InMemoryDataModule, Splits
+from dive.data.rng import named_generator
+from dive.data.tensor_dataset import TensorDataset
 
 
-class SyntheticRegression(DataModule):
+class SyntheticRegression(InMemoryDataModule):
     """Draws ``y = X w + b + noise`` with ``X ~ N(0, 1)`` (book equation 3.3.1).
 
     Args:
@@ -20,7 +20,7 @@ class SyntheticRegression(DataModule):
         noise: standard deviation of the noise.
         num_train: training examples.
         num_val: validation examples.
-        **shared: those of `dive.data.module.DataModule`; `seed` is also that of the examples.
+        **shared: those of `dive.data.datamodule.InMemoryDataModule`; `seed` is also that of the examples.
 
     Raises:
         ValueError: `w` is empty, there are no examples, or the noise is negative.
@@ -55,13 +55,13 @@ class SyntheticRegression(DataModule):
 
     def load(self) -> Splits:
         """Draw both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
-        generator = stream("synthetic regression", self.seed)
+        generator = named_generator("synthetic regression", self.seed)
         return Splits(train=self._draw(self.num_train, generator), val=self._draw(self.num_val, generator))
 
-    def _draw(self, num_examples: int, generator: torch.Generator) -> TensorSet:
+    def _draw(self, num_examples: int, generator: torch.Generator) -> TensorDataset:
         X = torch.randn(num_examples, self.num_inputs, generator=generator)
         noise = self.noise * torch.randn(num_examples, 1, generator=generator)
-        return TensorSet(X, X @ self.w + self.b + noise)
+        return TensorDataset(X, X @ self.w + self.b + noise)
 
 
 def least_squares(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,31 +8,31 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dive.data.batches import TensorSet
-from dive.data.csv_file import read_csv
-from dive.data.encoding import Encoding, Frame
-from dive.data.module import DataModule, Splits
-from dive.data.streams import stream
+from dive.data.csv_reader import read_csv
+from dive.data.datamodule import InMemoryDataModule, Splits
+from dive.data.feature_encoding import FeatureEncoding, Frame
+from dive.data.rng import named_generator
+from dive.data.tensor_dataset import TensorDataset
 
 log = logging.getLogger(__name__)
 
-MANY = 20  # categories of a column, from which on it is likely to hold dates or names
-EMBEDDED = "pkg://dive.data/"  # where the files lie that come with the program
+MAX_CATEGORIES = 20  # categories of a column, from which on it is likely to hold dates or names
+PACKAGE_PREFIX = "pkg://dive.data/"  # where the files lie that come with the program
 
 
-class Rows(NamedTuple):
+class TabularSplit(NamedTuple):
     """A table, and how to make numbers of it."""
 
     train: Frame
     val: Frame
-    encoding: Encoding
+    encoding: FeatureEncoding
 
 
-class Tabular(DataModule):
+class CSVDataModule(InMemoryDataModule):
     """Predicts one column of a CSV file from all others (book 2.2).
 
     The first line names the columns. Texts become indicators, one a category and one for missing; missing numbers
-    become the mean (`dive.data.encoding.Encoding`); means and categories are those of the training rows.
+    become the mean (`dive.data.feature_encoding.FeatureEncoding`); means and categories are those of the training rows.
 
     Args:
         path: of the file.
@@ -41,7 +41,7 @@ class Tabular(DataModule):
         split_seed: by which these are drawn; they stay the same while `seed` varies.
         standardize: scale numbers, the target's too, to mean 0 and standard deviation 1 over the training rows.
             Losses and errors are then of the scaled target.
-        **shared: those of `dive.data.module.DataModule`.
+        **shared: those of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
         ValueError: `val_fraction` is not between 0 and 1.
@@ -58,8 +58,10 @@ class Tabular(DataModule):
         super().__init__(**shared)
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-        embedded = path.startswith(EMBEDDED)
-        self.path = Path(__file__).parent / path.removeprefix(EMBEDDED) if embedded else Path(path).expanduser()
+        embedded = path.startswith(PACKAGE_PREFIX)
+        self.path = (
+            Path(__file__).parent / path.removeprefix(PACKAGE_PREFIX) if embedded else Path(path).expanduser()
+        )
         self.name = self.path.stem
         self.target = target
         self.val_fraction = val_fraction
@@ -82,23 +84,25 @@ class Tabular(DataModule):
         return self._rows.encoding.names
 
     @cached_property
-    def _rows(self) -> Rows:
+    def _rows(self) -> TabularSplit:
         table = read_csv(self.path, self.target)
         # On the CPU, also where models are being built on no device at all, to check a sweep.
-        order = torch.randperm(len(table), generator=stream("holdout", self.split_seed), device="cpu").tolist()
+        order = torch.randperm(
+            len(table), generator=named_generator("holdout", self.split_seed), device="cpu"
+        ).tolist()
         num_val = max(1, min(round(self.val_fraction * len(table)), len(table) - 1))
         train, val = (table.iloc[sorted(part)] for part in (order[num_val:], order[:num_val]))
-        encoding = Encoding.of(train.drop(columns=self.target), self.standardize)
+        encoding = FeatureEncoding.of(train.drop(columns=self.target), self.standardize)
         for column, known in encoding.categories.items():
-            if len(known) > MANY and 2 * len(known) > len(train):
+            if len(known) > MAX_CATEGORIES and 2 * len(known) > len(train):
                 log.warning("%s: %s holds %d texts, and each becomes an input", self.path, column, len(known))
-        return Rows(train, val, encoding)
+        return TabularSplit(train, val, encoding)
 
     @cached_property
-    def _target_encoding(self) -> Encoding:
-        return Encoding.of(self._rows.train[[self.target]], self.standardize)
+    def _target_encoding(self) -> FeatureEncoding:
+        return FeatureEncoding.of(self._rows.train[[self.target]], self.standardize)
 
-    def in_units(self, values: Tensor) -> Tensor:
+    def denormalize(self, values: Tensor) -> Tensor:
         """Targets, or predictions of them, as in the file: ``(num_rows, 1)``."""
         means, scales, _ = self._target_encoding
         return values if scales is None else (values.double() * scales[self.target] + means[self.target]).float()
@@ -107,8 +111,8 @@ class Tabular(DataModule):
         """Read both splits: inputs ``(num_rows, num_inputs)``, targets ``(num_rows, 1)``."""
         train, val, encoding = self._rows
 
-        def encoded(rows: Frame) -> TensorSet:
+        def encoded(rows: Frame) -> TensorDataset:
             inputs: Tensor = encoding(rows.drop(columns=self.target))
-            return TensorSet(inputs, self._target_encoding(rows[[self.target]]))
+            return TensorDataset(inputs, self._target_encoding(rows[[self.target]]))
 
         return Splits(train=encoded(train), val=encoded(val))

@@ -1,10 +1,10 @@
 """Where metrics go."""
 
-from dive.loggers.console import Console
-from dive.loggers.csv import CSV
-from dive.loggers.history import History
-from dive.loggers.mlflow import MLFlow
-from dive.loggers.tensorboard import TensorBoard
-from dive.loggers.wandb import WandB
+from dive.loggers.console import ConsoleLogger
+from dive.loggers.csv import CSVLogger
+from dive.loggers.history import MetricsHistoryLogger
+from dive.loggers.mlflow import MLFlowLogger
+from dive.loggers.tensorboard import TensorBoardLogger
+from dive.loggers.wandb import WandbLogger
 
 __all__ = ["CSV", "Console", "History", "MLFlow", "TensorBoard", "WandB"]

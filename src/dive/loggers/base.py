@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from pytorch_lightning.loggers.logger import Logger
 
-from dive.files import put
-from dive.recorded import essence, flat, recorded_config
+from dive.runs.atomic_io import atomic_write
+from dive.runs.record import comparable_config, flatten, load_config
 
 ID = re.compile(r"[0-9a-z]{8,32}")
 
@@ -32,10 +32,10 @@ class MetricsLogger(Logger):
         """Nothing."""
 
 
-def shortest(metrics: Mapping[str, float]) -> dict[str, float]:
+def shortest_decimals(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metrics as the shortest decimals that stand for them: Lightning logs in float32.
 
-    >>> shortest({"lr": 0.10000000149011612})
+    >>> shortest_decimals({"lr": 0.10000000149011612})
     {'lr': 0.1}
     """
     return {name: float(str(np.float32(value))) for name, value in metrics.items()}
@@ -43,11 +43,11 @@ def shortest(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def hyperparameters(folder: Path) -> dict[str, Any]:
     """What a run's ``config.yaml`` holds, nested keys joined by dots; empty where there is none."""
-    return dict(flat(essence(recorded_config(folder) or {})))
+    return dict(flatten(comparable_config(load_config(folder) or {})))
 
 
-def noted_id(folder: Path, tool: str) -> str | None:
-    """By what another tool knows a run, as `note_id` has written it; None where there is none."""
+def load_run_id(folder: Path, tool: str) -> str | None:
+    """By what another tool knows a run, as `save_run_id` has written it; None where there is none."""
     try:
         noted = (folder / f"{tool}.id").read_text().strip()
     except (FileNotFoundError, UnicodeDecodeError):
@@ -55,7 +55,7 @@ def noted_id(folder: Path, tool: str) -> str | None:
     return noted if ID.fullmatch(noted) else None
 
 
-def note_id(folder: Path, tool: str, name: str) -> None:
+def save_run_id(folder: Path, tool: str, name: str) -> None:
     """Keep what another tool calls a run, so that it goes on under that name.
 
     Args:
@@ -63,4 +63,4 @@ def note_id(folder: Path, tool: str, name: str) -> None:
         tool: whose name it is.
         name: small letters and digits.
     """
-    put(folder / f"{tool}.id", f"{name}\n")
+    atomic_write(folder / f"{tool}.id", f"{name}\n")

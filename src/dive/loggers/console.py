@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive.loggers.base import MetricsLogger, shortest
+from dive.loggers.base import MetricsLogger, shortest_decimals
 
 log = logging.getLogger(__name__)
 
 
-class Console(MetricsLogger):
+class ConsoleLogger(MetricsLogger):
     """Logs each epoch's metrics as one line, once its training metrics have come.
 
     Args:
@@ -25,7 +25,7 @@ class Console(MetricsLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Gather an epoch's metrics, and print them when the training loss is among them."""
-        self._pending |= shortest(metrics)  # so that they are rounded as in the result
+        self._pending |= shortest_decimals(metrics)  # so that they are rounded as in the result
         if "train/loss" not in self._pending:
             return
         epoch = int(self._pending.pop("epoch", 0))

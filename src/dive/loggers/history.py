@@ -7,16 +7,16 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from dive import metrics_table
-from dive.loggers.base import MetricsLogger, shortest
-from dive.metrics_table import read_rows, write_rows
-from dive.signals import uninterrupted
-from dive.tables import Row
+from dive.loggers.base import MetricsLogger, shortest_decimals
+from dive.runs import metrics_csv
+from dive.runs.csv_io import Row
+from dive.runs.metrics_csv import read_metrics, write_metrics
+from dive.runs.signals import shield_from_interrupt
 
-SAVE_S = 1.0  # seconds from one table to the next, while it grows
+SAVE_INTERVAL_S = 1.0  # seconds from one table to the next, while it grows
 
 
-class History(MetricsLogger):
+class MetricsHistoryLogger(MetricsLogger):
     """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
 
     The table is written once a second at most, before each checkpoint (see `dive.callbacks.ExactResume`),
@@ -32,26 +32,26 @@ class History(MetricsLogger):
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__()
         self.folder = Path(save_dir)
-        self.rows: dict[int, Row] = read_rows(self.folder / "metrics.csv")
-        self._saved = -SAVE_S
+        self.rows: dict[int, Row] = read_metrics(self.folder / "metrics.csv")
+        self._saved = -SAVE_INTERVAL_S
         self._drawn: dict[int, Row] | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add to the row of a step."""
-        self.rows.setdefault(step or 0, {}).update(shortest(metrics))
-        if time.monotonic() - self._saved >= SAVE_S:
+        self.rows.setdefault(step or 0, {}).update(shortest_decimals(metrics))
+        if time.monotonic() - self._saved >= SAVE_INTERVAL_S:
             self.save()
 
     @rank_zero_only
-    def go_on_from(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Forget what was logged after a checkpoint: it is going to be logged again."""
         self.rows = {logged: row for logged, row in self.rows.items() if logged < step}
 
     @rank_zero_only
     def save(self) -> None:
         """Write the table, replacing the one before as a whole."""
-        write_rows(self.rows, self.folder / "metrics.csv")
+        write_metrics(self.rows, self.folder / "metrics.csv")
         self._saved = time.monotonic()
 
     @rank_zero_only
@@ -62,20 +62,20 @@ class History(MetricsLogger):
         if curves == self._drawn:
             return
         # Half an import of matplotlib could not be followed by a whole one, when a run that is stopped ends.
-        with uninterrupted():
-            draw_curves(self.rows, self.folder / "curves.png")
+        with shield_from_interrupt():
+            plot_curves(self.rows, self.folder / "curves.png")
         self._drawn = curves
 
     def final(self) -> Row:
         """The last value of each metric."""
-        return metrics_table.final(self.rows)
+        return metrics_csv.final_metrics(self.rows)
 
     def best(self, metric: str) -> Row:
         """The row of the epoch in which a metric was best; empty where it was never logged."""
-        return metrics_table.best(self.rows, metric)
+        return metrics_csv.best_metrics(self.rows, metric)
 
 
-def draw_curves(rows: Mapping[int, Row], path: Path) -> None:
+def plot_curves(rows: Mapping[int, Row], path: Path) -> None:
     """Draw train and validation curves, one panel a metric, over epochs.
 
     Args:

@@ -12,14 +12,14 @@ from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import RunError
-from dive.loggers.base import hyperparameters, note_id, noted_id, shortest
+from dive.loggers.base import hyperparameters, load_run_id, save_run_id, shortest_decimals
 
 STORE = "mlruns"  # in the working directory
 SERVER = "MLFLOW_TRACKING_URI"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
-class MLFlow(loggers.MLFlowLogger):
+class MLFlowLogger(loggers.MLFlowLogger):
     """Metrics and, once, the configuration, as a run named like the run's directory; nothing else is sent.
 
     They go into the store that the environment variable ``MLFLOW_TRACKING_URI`` names, never one that a
@@ -48,27 +48,27 @@ class MLFlow(loggers.MLFlowLogger):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             store = Path(STORE).absolute().as_uri()
             self._lock = FileLock(f"{STORE}.lock")
-        with self._lock, named_errors():
+        with self._lock, friendly_errors():
             super().__init__(experiment, self.folder.name, store, tags={"directory": str(self.folder.absolute())})
 
     @property
     def experiment(self) -> Any:
         """MLflow's client; the run is there when this is first asked for."""
         if not self._initialized and rank_zero_only.rank == 0:
-            with self._lock, named_errors(), few_retries():
+            with self._lock, friendly_errors(), limit_retries():
                 self._begin()
         return super().experiment
 
     def _begin(self) -> None:
         client = self._mlflow_client
-        if (known := noted_id(self.folder, "mlflow")) and self._is_ours(known):
+        if (known := load_run_id(self.folder, "mlflow")) and self._is_ours(known):
             self._run_id = known
             client.update_run(known, status="RUNNING")
             return
         if client.get_experiment_by_name(self._experiment_name) is None:
             client.create_experiment(self._experiment_name)
         _ = super().experiment
-        note_id(self.folder, "mlflow", self._run_id)
+        save_run_id(self.folder, "mlflow", self._run_id)
         self.log_hyperparams(hyperparameters(self.folder))
 
     def _is_ours(self, known: str) -> bool:
@@ -81,9 +81,9 @@ class MLFlow(loggers.MLFlowLogger):
         return bool(run.info.run_name == self.folder.name)
 
     @rank_zero_only
-    def go_on_from(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Note what was logged after a checkpoint: MLflow forgets nothing, and need not be told it again."""
-        with named_errors():
+        with friendly_errors():
             run = self.experiment.get_run(self.run_id)
             histories = [self.experiment.get_metric_history(self.run_id, name) for name in run.data.metrics]
         self._told = {(m.key, m.step, m.value) for told in histories for m in told if m.step >= step}
@@ -91,8 +91,8 @@ class MLFlow(loggers.MLFlowLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Hand over to MLflow, but for what it has been told."""
-        new = {k: v for k, v in shortest(metrics).items() if (k, step or 0, v) not in self._told}
-        with named_errors():
+        new = {k: v for k, v in shortest_decimals(metrics).items() if (k, step or 0, v) not in self._told}
+        with friendly_errors():
             super().log_metrics(new, step)
 
     @rank_zero_only
@@ -100,12 +100,12 @@ class MLFlow(loggers.MLFlowLogger):
         """Say how it ended: finished, failed, or killed where a signal or Ctrl-C has come."""
         if status == "failed" and not isinstance(sys.exception(), Exception | None):
             status = "KILLED"
-        with named_errors():
+        with friendly_errors():
             super().finalize(status)
 
 
 @contextmanager
-def few_retries() -> Iterator[None]:
+def limit_retries() -> Iterator[None]:
     """Give a server that does not answer some seconds: by itself, MLflow tries for four minutes, and says nothing.
 
     While a run goes on it may well: a server that is restarted costs no run.
@@ -120,7 +120,7 @@ def few_retries() -> Iterator[None]:
 
 
 @contextmanager
-def named_errors() -> Iterator[None]:
+def friendly_errors() -> Iterator[None]:
     """Tell what MLflow has to complain about in one line."""
     from mlflow.exceptions import MlflowException
 

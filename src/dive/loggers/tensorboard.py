@@ -12,10 +12,10 @@ from typing import Any
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
-FLUSH_S = 1  # seconds that an event may wait for others, until it is written
+FLUSH_INTERVAL_S = 1  # seconds that an event may wait for others, until it is written
 
 
-class TensorBoard(loggers.TensorBoardLogger):
+class TensorBoardLogger(loggers.TensorBoardLogger):
     """Event files in the run's directory, so that the run has its name, with nothing of Lightning's beside them.
 
     Args:
@@ -26,13 +26,13 @@ class TensorBoard(loggers.TensorBoardLogger):
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
-        super().__init__(save_dir=save_dir, name="", version="", flush_secs=FLUSH_S)
+        super().__init__(save_dir=save_dir, name="", version="", flush_secs=FLUSH_INTERVAL_S)
 
     @property
     def experiment(self) -> Any:
         """What writes: one file a process, closed when nobody has this logger any more, or at exit."""
         if self._experiment is None and rank_zero_only.rank == 0:
-            in_a_second_of_its_own(Path(self.log_dir))
+            unique_second(Path(self.log_dir))
             writer = super().experiment
             weakref.finalize(self, _close, writer)
         return super().experiment
@@ -44,7 +44,7 @@ class TensorBoard(loggers.TensorBoardLogger):
             super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
-    def go_on_from(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Have TensorBoard leave out what was logged after a checkpoint: it is going to be logged again."""
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow, and seldom needed
 
@@ -76,7 +76,7 @@ def _close(writer: Any) -> None:
         writer.close()
 
 
-def in_a_second_of_its_own(folder: Path) -> None:
+def unique_second(folder: Path) -> None:
     """Wait until event files are named by a later second than those in a folder.
 
     TensorBoard reads files in the order of their names: the second, the machine, and then process and counter as

@@ -11,7 +11,7 @@ from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import RunError
-from dive.loggers.base import hyperparameters, note_id, noted_id, shortest
+from dive.loggers.base import hyperparameters, load_run_id, save_run_id, shortest_decimals
 
 MODES = ("offline", "online", "disabled")
 
@@ -32,7 +32,7 @@ SETTINGS = {
 }
 
 
-class WandB(loggers.WandbLogger):
+class WandbLogger(loggers.WandbLogger):
     """Metrics and the configuration, as a run named like the run's directory, in its folder ``wandb``.
 
     Nothing is sent unless the environment variable ``WANDB_MODE`` is ``online``; then wandb's other variables say
@@ -71,19 +71,19 @@ class WandB(loggers.WandbLogger):
     def experiment(self) -> Any:
         """The run of wandb, begun when this is first asked for, ended by `close`, or at exit."""
         if self._experiment is None and rank_zero_only.rank == 0:
-            self._id = noted_id(self.folder, "wandb") or secrets.token_hex(4)
+            self._id = load_run_id(self.folder, "wandb") or secrets.token_hex(4)
             self._wandb_init |= {"id": self._id, "config": hyperparameters(self.folder)}
-            with named_errors():
+            with friendly_errors():
                 _ = super().experiment
             for link in (path for path in (self.folder / "wandb").rglob("*") if path.is_symlink()):
                 link.unlink()  # to a log of its own elsewhere: a run with links in it is not gone on with
-            note_id(self.folder, "wandb", self._id)
+            save_run_id(self.folder, "wandb", self._id)
         return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Hand over to wandb."""
-        super().log_metrics(shortest(metrics), step)
+        super().log_metrics(shortest_decimals(metrics), step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -98,7 +98,7 @@ class WandB(loggers.WandbLogger):
 
 
 @contextmanager
-def named_errors() -> Iterator[None]:
+def friendly_errors() -> Iterator[None]:
     """Tell what wandb has to complain about in one line."""
     import wandb
 

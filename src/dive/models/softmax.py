@@ -28,7 +28,7 @@ def softmax(X: Tensor) -> Tensor:
 class SoftmaxRegressionScratch(nn.Module):
     """Weights drawn from ``N(0, sigma^2)``, bias zero, `linear` and `softmax` (book 4.4.2).
 
-    Returns probabilities, so its loss is `dive.losses.cross_entropy`.
+    Returns probabilities, so its loss is `dive.tasks.losses.cross_entropy`.
 
     Args:
         num_inputs: pixels of an image.

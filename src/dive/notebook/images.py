@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dive.notebook.picture import Picture
+from dive.notebook.figure import NotebookFigure
 
 
 def show_images(
@@ -14,7 +14,7 @@ def show_images(
     num_cols: int,
     titles: Sequence[object] | None = None,
     scale: float = 1.0,
-) -> Picture:
+) -> NotebookFigure:
     """Draw images in a grid, row by row (book 4.2.3).
 
     Args:
@@ -45,7 +45,7 @@ def show_images(
         raise ValueError(f"images must be bytes or lie in [0, 1], got {drawn.min():g} to {drawn.max():g}")
     words = [str(title) for title in titles or ()]
     lines = max((word.count("\n") + 1 for word in words), default=0)
-    figure = Picture(figsize=(scale * num_cols, (scale + 0.16 * lines) * num_rows))
+    figure = NotebookFigure(figsize=(scale * num_cols, (scale + 0.16 * lines) * num_rows))
     for place, axes in enumerate(figure.subplots(num_rows, num_cols, squeeze=False).flat):
         axes.set_axis_off()
         if place < len(drawn):

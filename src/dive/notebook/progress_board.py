@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-from dive.notebook.picture import Picture, in_notebook
+from dive.notebook.figure import NotebookFigure, in_notebook
 
 Scale = Literal["linear", "log"]
 
@@ -91,9 +91,9 @@ class ProgressBoard:
             self._display.update(figure)
         self._drawn_at = time.monotonic()
 
-    def figure(self) -> Picture:
+    def figure(self) -> NotebookFigure:
         """The curves as a picture."""
-        figure = Picture(figsize=(4.5, 3.2))
+        figure = NotebookFigure(figsize=(4.5, 3.2))
         axes = figure.subplots()
         for (label, points), style in zip(
             self.curves.items(), ("-", "--", "-.", ":") * len(self.curves), strict=False

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dive.data.module import DataModule
+from dive.data.datamodule import InMemoryDataModule
 from dive.notebook.progress_board import ProgressBoard
-from dive.tasks import Task
+from dive.tasks.task import Task
 
 
 class Trainer:
@@ -39,7 +39,7 @@ class Trainer:
         self.epoch = 0
         self.history: list[dict[str, float]] = []
 
-    def prepare_data(self, data: DataModule) -> None:
+    def prepare_data(self, data: InMemoryDataModule) -> None:
         """Get the set, and ask for its batches."""
         data.prepare_data()
         data.setup("fit")
@@ -53,7 +53,7 @@ class Trainer:
         self.optimizer = configured["optimizer"]
         self.scheduler = configured.get("lr_scheduler")
 
-    def fit(self, task: Task, data: DataModule) -> None:
+    def fit(self, task: Task, data: InMemoryDataModule) -> None:
         """Train a task's model on data for `max_epochs`, from the weights that it has; `history` begins anew."""
         self.prepare_data(data)
         self.prepare_model(task)

@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from dive.errors import ConfigError
-from dive.sweeps.processes import Task, run
+from dive.sweeps.launchers.process_pool import ProcessJob, run_jobs
 
 
-def check(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+def validate_jobs(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """Check jobs in another process, which imports what they need, when this one has not.
 
     Args:
@@ -19,12 +19,12 @@ def check(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """
     if not configs:
         return
-    for _, checked in run([Task(partial(problems, configs))], workers=1, threads=1):
+    for _, checked in run_jobs([ProcessJob(partial(find_problems, configs))], workers=1, threads=1):
         if checked.error is not None or checked.value:
             raise ConfigError(checked.error or "\n".join(checked.value))
 
 
-def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def find_problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """What is wrong with the jobs, a line each; a line that many share is told once, with the first.
 
     Their objects are built, but for data, which are not loaded, and trainers.
@@ -34,9 +34,9 @@ def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """
     import torch  # slow to import, as what follows: this is for a process that has done so
 
-    from dive import build
-    from dive.check import check as check_config
-    from dive.tuning import asked
+    from dive.config.validation import validate_config as check_config
+    from dive.training import instantiate
+    from dive.training.tuner import requested_tuner
 
     found: dict[str, list[str]] = {}
     for name, config in configs:
@@ -44,20 +44,20 @@ def problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
             check_config(config)
             if "task" not in config:
                 continue
-            if (search := asked(dict(config))) is not None:
+            if (search := requested_tuner(dict(config))) is not None:
                 raise ConfigError(f"{search}=true: a search is no job of a sweep; leave out -m")
             with torch.device("meta"):  # where weights have shapes and take up nothing
-                build.task(dict(config), build.data(dict(config)))
+                instantiate.instantiate_task(dict(config), instantiate.instantiate_datamodule(dict(config)))
         except ConfigError as error:
             for line in str(error).splitlines():
                 found.setdefault(line, []).append(name)
-    return [f"{line} (in {first_of(names)})" for line, names in found.items()]
+    return [f"{line} (in {group_names(names)})" for line, names in found.items()]
 
 
-def first_of(names: Sequence[str]) -> str:
+def group_names(names: Sequence[str]) -> str:
     """The first of some jobs, and how many more.
 
-    >>> first_of(["seed=0", "seed=1", "seed=2"]), first_of(["seed=0"])
+    >>> group_names(["seed=0", "seed=1", "seed=2"]), group_names(["seed=0"])
     ('seed=0 and 2 more', 'seed=0')
     """
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

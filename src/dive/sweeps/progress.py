@@ -9,21 +9,21 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from dive.direction import direction
+from dive.tasks.metric_mode import metric_mode
 
 
-class Progress:
+class SweepProgress:
     """Tells of jobs as they end: on a terminal in one line that changes, elsewhere in a line a job.
 
     Args:
         total: jobs of the sweep.
-        optimize: the metric by which jobs are scored.
+        monitor: the metric by which jobs are scored.
         console: where to tell.
     """
 
-    def __init__(self, total: int, optimize: str, console: Console) -> None:
+    def __init__(self, total: int, monitor: str, console: Console) -> None:
         self.total = total
-        self.optimize = optimize
+        self.monitor = optimize
         self.console = console
         self.running: set[str] = set()
         self.done = self.failed = self.trained = 0
@@ -41,17 +41,17 @@ class Progress:
     ) -> None:
         self._status.stop()
 
-    def started(self, name: str) -> None:
+    def mark_started(self, name: str) -> None:
         """A job has begun."""
         self._start = self._start or time.monotonic()
         self.running.add(name)
         self._status.update(Text(self.line()))
 
-    def kept(self, name: str, result: Mapping[str, Any]) -> None:
+    def mark_skipped(self, name: str, result: Mapping[str, Any]) -> None:
         """A job was finished before."""
         self._count(name, result)
 
-    def ended(self, name: str, result: Mapping[str, Any]) -> None:
+    def mark_finished(self, name: str, result: Mapping[str, Any]) -> None:
         """A job has ended, with this result."""
         self.running.discard(name)
         self.trained += 1
@@ -60,7 +60,7 @@ class Progress:
             self._status.update(Text(self.line()))
         else:
             self.console.print(
-                f"{name}: {told(result)}; {self.line()}", soft_wrap=True, highlight=False, markup=False
+                f"{name}: {summarize(result)}; {self.line()}", soft_wrap=True, highlight=False, markup=False
             )
 
     def _count(self, name: str, result: Mapping[str, Any]) -> None:
@@ -69,8 +69,8 @@ class Progress:
             return
         self.done += 1
         score = result.get("score")
-        if score is not None and result.get("optimize", self.optimize) == self.optimize:
-            better = min if direction(self.optimize) == "min" else max
+        if score is not None and result.get("monitor", self.monitor) == self.monitor:
+            better = min if metric_mode(self.monitor) == "min" else max
             self.best = better(self.best or (score, name), (score, name), key=lambda pair: pair[0])
 
     def line(self) -> str:
@@ -81,25 +81,25 @@ class Progress:
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.best:
-            parts.append(f"best {self.optimize} {self.best[0]:.4g} ({self.best[1]})")
+            parts.append(f"best {self.monitor} {self.best[0]:.4g} ({self.best[1]})")
         left = self.total - self.done - self.failed
         if self.trained and left and self._start:
-            parts.append(f"about {duration(left * (time.monotonic() - self._start) / self.trained)} left")
+            parts.append(f"about {format_duration(left * (time.monotonic() - self._start) / self.trained)} left")
         return ", ".join(parts)
 
 
-def told(result: Mapping[str, Any]) -> str:
+def summarize(result: Mapping[str, Any]) -> str:
     """What became of a job, in a few words."""
     if result["status"] == "finished":
         score = result.get("score")
-        return "finished" if score is None else f"{result['optimize']} {score:.4g}"
+        return "finished" if score is None else f"{result['monitor']} {score:.4g}"
     return f"{result['status']} ({' '.join(str(result.get('error') or 'no result').split())})"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A length of time to the unit that matters.
 
-    >>> duration(42.3), duration(170), duration(7500)
+    >>> format_duration(42.3), format_duration(170), format_duration(7500)
     ('42 s', '3 min', '2.1 h')
     """
     if seconds < 60:

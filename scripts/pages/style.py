@@ -1,0 +1,53 @@
+"""How the pictures look: transparent, in colours that can be read on a white page and on a dark one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK = "#7d8187"  # text, axes, grid
+COLOURS = ("#3485d8", "#d9730d", "#2f9e5c", "#d1508f", "#9a66d9")
+
+
+@contextmanager
+def plot_style() -> Iterator[None]:
+    """Draw so, within; the same picture is the same file, each time."""
+    style: dict[Any, Any] = {
+        "axes.edgecolor": INK,
+        "axes.grid": True,
+        "axes.labelcolor": INK,
+        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": INK,
+        "axes.titlesize": "medium",
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "grid.alpha": 0.3,
+        "grid.color": INK,
+        "legend.frameon": False,
+        "lines.linewidth": 1.8,
+        "savefig.facecolor": "none",
+        "svg.hashsalt": "dive",
+        "text.color": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with mpl.rc_context(style):
+        yield
+
+
+def subplots(count: int = 1, width: float = 3.6, height: float = 2.7) -> tuple[Figure, list[Axes]]:
+    """A figure with some axes in a row.
+
+    Args:
+        count: of the axes.
+        width: of each, in inches.
+        height: of each, in inches.
+    """
+    figure = Figure(figsize=(width * count, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, squeeze=False)[0])

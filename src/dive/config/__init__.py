@@ -1,0 +1,1 @@
+"""Hydra configuration: composing, validating, naming."""

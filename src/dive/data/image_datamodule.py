@@ -1,0 +1,93 @@
+"""What the image sets share: ten kinds of clothing, a holdout for validation, resizing."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dive.data.datamodule import InMemoryDataModule, Splits
+from dive.data.rng import named_generator
+from dive.data.synthetic_garments.render import CLASS_NAMES
+from dive.data.tensor_dataset import TensorDataset
+from dive.errors import DataError
+
+
+class FashionImageDataModule(InMemoryDataModule):
+    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes.
+
+    Args:
+        resize: height and width to scale the images to, from 28 by 28.
+        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
+            is the book's protocol.
+        **shared: arguments of every data module: those of `dive.data.datamodule.InMemoryDataModule`.
+
+    Raises:
+        ValueError: a size that cannot be.
+    """
+
+    class_names = CLASS_NAMES
+    num_outputs = len(CLASS_NAMES)
+    targets = "classes"
+    sized_by = "data.resize"
+    num_images: int = 0  # training and test set together, where that is known before they are read
+
+    def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
+        super().__init__(**shared)
+        if len(resize) != 2 or min(resize) < 1:
+            raise ValueError(f"resize must be [height, width], each at least 1, got {list(resize)}")
+        if val_size < 0:
+            raise ValueError(f"val_size must be at least 0, got {val_size}")
+        self.size = (resize[0], resize[1])
+        self.val_size = val_size
+        self.num_inputs = resize[0] * resize[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the images as they are read, as floats, and scaled; and of the labels."""
+        return self.num_images * (28 * 28 * 5 + 4 * self.num_inputs + 8)
+
+    @abstractmethod
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """The training and the test set: images ``(n, 1, 28, 28)`` of bytes and labels ``(n,)`` of int64."""
+
+    def load(self) -> Splits:
+        """Read the set as floats in ``[0, 1]``, ``(n, 1, height, width)``, and hold out the validation images."""
+        (images, labels), (test_images, test_labels) = self.read()
+        if self.val_size >= len(images):
+            raise DataError(f"data.val_size={self.val_size}: must be below the {len(images)} training images")
+        test = self._floats(test_images, test_labels)
+        if self.val_size == 0:
+            return Splits(train=self._floats(images, labels), val=test, test=test)
+        order = torch.randperm(len(images), generator=named_generator("holdout", self.seed))
+        held_out, kept = order[: self.val_size], order[self.val_size :]
+        return Splits(
+            train=self._floats(images[kept], labels[kept]),
+            val=self._floats(images[held_out], labels[held_out]),
+            test=test,
+        )
+
+    def _floats(self, images: Tensor, labels: Tensor) -> TensorDataset:
+        return TensorDataset(to_float(images, self.size), labels)
+
+    def text_labels(self, indices: Iterable[int]) -> list[str]:
+        """The names of classes, by their numbers (book 4.2.1)."""
+        return [self.class_names[int(i)] for i in indices]
+
+
+def to_float(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bytes to floats in ``[0, 1]``, scaled to `size` where it differs.
+
+    Args:
+        images: ``(n, 1, height, width)``, uint8.
+        size: height and width wanted.
+
+    Returns:
+        ``(n, 1, *size)``, float32.
+    """
+    floats = images.float().div_(255)
+    if floats.shape[2:] == size:
+        return floats
+    return F.interpolate(floats, size=size, mode="bilinear", antialias=True).clamp_(0, 1)

@@ -1,0 +1,45 @@
+"""The embedded set: drawn garments, the shape and classes of Fashion-MNIST without a download."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dive.data.image_datamodule import FashionImageDataModule
+from dive.data.rng import named_generator
+from dive.data.synthetic_garments.render import render_images
+
+
+class SyntheticGarments(FashionImageDataModule):
+    """Images that the program draws itself: the same from the same `draw_seed`, on any machine.
+
+    Args:
+        num_train: images to draw for training and validation.
+        num_test: images to draw for testing.
+        draw_seed: of the drawings. The set stays the same while `seed` varies.
+        **shared: those of `ClothingImages`.
+
+    Raises:
+        ValueError: a size that cannot be.
+    """
+
+    name = "garments"
+    sized_by = "data.num_train, data.num_test, data.resize"
+
+    def __init__(self, num_train: int, num_test: int, draw_seed: int, **shared: Any) -> None:
+        super().__init__(**shared)
+        if min(num_train, num_test) < 1:
+            raise ValueError(f"num_train and num_test must be at least 1, got {num_train} and {num_test}")
+        self.num_train = num_train
+        self.num_test = num_test
+        self.draw_seed = draw_seed
+        self.num_images = num_train + num_test
+
+    def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Draw both sets, one after the other."""
+        generator = named_generator("garments", self.draw_seed)
+        return self._drawn(self.num_train, generator), self._drawn(self.num_test, generator)
+
+    def _drawn(self, num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(self.num_outputs, (num_images,), generator=generator)
+        return render_images(labels, generator), labels

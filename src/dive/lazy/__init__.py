@@ -1,0 +1,1 @@
+"""Deferred imports of packages that are slow to import and rarely needed."""

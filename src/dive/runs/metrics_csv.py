@@ -1,0 +1,47 @@
+"""The metrics of a run as a table, ``metrics.csv``: a row a step."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from dive.runs.csv_io import Row, read_csv, write_csv
+from dive.runs.record import load_config
+from dive.tasks.metric_mode import metric_mode
+
+
+def read_metrics(path: Path) -> dict[int, Row]:
+    """A metrics table by step; empty where the file does not exist."""
+    return {int(row.pop("step")): row for row in read_csv(path) if "step" in row}
+
+
+def write_metrics(rows: Mapping[int, Row], path: Path) -> None:
+    """Write the table, replacing the one before as a whole."""
+    columns = dict.fromkeys(name for row in rows.values() for name in row)
+    write_csv(path, ["step", *columns], ({"step": step, **row} for step, row in sorted(rows.items())))
+
+
+def final_metrics(rows: Mapping[int, Row]) -> Row:
+    """The last value of each metric."""
+    return {name: value for _, row in sorted(rows.items()) for name, value in row.items()}
+
+
+def best_metrics(rows: Mapping[int, Row], metric: str) -> Row:
+    """The row of the epoch in which a metric was best; empty where it was never logged."""
+    finite = [row for _, row in sorted(rows.items()) if math.isfinite(row.get(metric, math.nan))]
+    if not finite:
+        return {}
+    return (min if metric_mode(metric) == "min" else max)(finite, key=lambda row: row[metric])
+
+
+def read_partial_metrics(run: Path) -> dict[str, Row]:
+    """``best_metrics`` and ``final_metrics`` metrics of a run that has not come to a result, as far as it came.
+
+    An epoch in which a metric is NaN is not the best.
+    """
+    rows, config = read_metrics(run / "metrics.csv"), load_config(run) or {}
+    sound = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
+    found = {
+        "best": best_metrics(sound, config["monitor"]) if "monitor" in config else {},
+        "final": final_metrics(rows),
+    }
+    return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}

@@ -1,0 +1,84 @@
+"""Where a run came from: command, code, versions, machine."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dive.runs.record import load_environment
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "tensorboard")
+
+
+def command() -> str:
+    """What was typed to start this process, as a shell would take it again."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, and the revision of the code (None outside a git checkout)."""
+    import torch  # slow: sweeps ask for the code's revision alone
+
+    return {
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "cpu_count": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def code_diff() -> str:
+    """What the working tree changes against that revision, untracked files named; empty for a clean tree."""
+    diff = _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD") or ""
+    untracked = _git("ls-files", "--others", "--exclude-standard", "--full-name", ":/") or ""
+    return diff + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
+
+
+def code_version() -> str:
+    """A text that tells one state of the code from another; empty outside a git checkout."""
+    revision = _git("rev-parse", "HEAD")
+    return f"{revision}\n{code_diff()}" if revision else ""
+
+
+def describe_code(code: str) -> str:
+    """A state of the code that `code_version` tells, as one would name it.
+
+    >>> describe_code("0123456789"), describe_code("0123456789" + chr(10) + "diff --git")
+    ('0123456', '0123456 with changes')
+    """
+    revision, _, diff = code.partition("\n")
+    return revision[:7] + (" with changes" if diff else "")
+
+
+def recorded_code_version(directory: Path) -> str:
+    """The same of a run, by its ``environment.json`` and ``code.diff``; empty where it recorded none."""
+    revision = load_environment(directory).get("git_revision")
+    try:
+        return f"{revision}\n{(directory / 'code.diff').read_text()}" if revision else ""
+    except FileNotFoundError:
+        return ""
+
+
+def _git(*args: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *args],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() if args[0] != "diff" else done.stdout

@@ -1,0 +1,1 @@
+"""LightningModules around any of the models."""

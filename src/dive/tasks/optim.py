@@ -1,0 +1,60 @@
+"""Minibatch stochastic gradient descent from scratch (book 3.1.1.4, 3.4.3)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+@torch.no_grad()
+def sgd_step(params: Iterable[Tensor], lr: float) -> None:
+    """Move each parameter against its gradient, in place: ``p <- p - lr * dp`` (book equation 3.1.10).
+
+    Args:
+        params: tensors of any shape; those without a gradient stay as they are.
+        lr: the learning rate.
+
+    >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
+    >>> (w**2).sum().backward()
+    >>> sgd_step([w], lr=0.5)
+    >>> w
+    tensor([0., 0.], requires_grad=True)
+    """
+    for param in params:
+        if param.grad is not None:
+            param -= lr * param.grad
+
+
+def split_weight_decay_params(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, slopes)."""
+    params = list(params)
+    return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
+
+
+class SGD(Optimizer):
+    """`sgd_step` as a `torch.optim.Optimizer`, so that Lightning and schedulers can drive it.
+
+    Args:
+        params: parameters or parameter groups.
+        lr: the learning rate, above 0.
+
+    Raises:
+        ValueError: `lr` is not above 0.
+    """
+
+    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float) -> None:
+        if not lr > 0:
+            raise ValueError(f"lr must be above 0, got {lr}")
+        super().__init__(params, {"lr": lr})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; `closure`, where given, first computes the loss and its gradients, and is returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            sgd_step(group["params"], group["lr"])
+        return loss

@@ -1,0 +1,1 @@
+"""Building and training one configured run."""

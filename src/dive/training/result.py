@@ -1,0 +1,83 @@
+"""What came out of a run: gathered for ``result.json``, shown as a table."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from dive.callbacks import ThroughputMonitor
+from dive.data.checksums import split_checksums
+from dive.loggers.history import MetricsHistoryLogger
+from dive.runs.csv_io import Row
+
+log = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+
+
+def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
+    """The checkpoint of the epoch that is best by a metric; None where none was kept, and weights are the last."""
+    kept = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor == metric)
+    return next(kept, "") or None
+
+
+def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
+    """Name, metrics and cost of a finished run, in JSON's types.
+
+    ``metrics.best`` is the epoch in which `config["monitor"]` was best, and ``score`` its value there;
+    ``metrics.final`` is the last value of each metric. Test metrics stand with the epoch whose weights were
+    tested: the best one, or the last where no best checkpoint is kept.
+    """
+    history = next((logger for logger in trainer.loggers if isinstance(logger, MetricsHistoryLogger)), None)
+    throughput = next((c for c in trainer.callbacks if isinstance(c, ThroughputMonitor)), None)
+    best = history.best(config["monitor"]) if history else {}
+    final = history.final() if history else {}
+    metrics = {
+        which: {name: value for name, value in row.items() if name != "epoch" and not name.startswith("test/")}
+        for which, row in (("best", best), ("final", final))
+    }
+    tested = "best" if best_checkpoint(trainer, config["monitor"]) else "final"
+    metrics[tested] |= {name: value for name, value in final.items() if name.startswith("test/")}
+    return {
+        "model": type(trainer.lightning_module.model).__name__,
+        "data": trainer.datamodule.name,
+        "data_crc32": split_checksums(trainer.datamodule.splits),
+        "seed": config["seed"],
+        "monitor": config["monitor"],
+        "score": best.get(config["monitor"]),
+        "best_epoch": int(best["epoch"]) + 1 if best else None,
+        "metrics": metrics,
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "train_seconds": throughput.seconds if throughput else None,
+        "samples_per_second": throughput.samples / throughput.seconds
+        if throughput and throughput.seconds
+        else None,
+    }
+
+
+@rank_zero_only
+def print_result(result: Result, directory: Path) -> None:
+    """Log the metrics, best epoch beside last, and where the run lies."""
+    best, final = result["metrics"]["best"], result["metrics"]["final"]
+    if best or final:
+        _show_metrics(result, best, final)
+    log.info("run: %s", directory)
+
+
+def _show_metrics(result: Result, best: Row, final: Row) -> None:
+    table = Table()
+    table.add_column("metric")
+    table.add_column(f"best {result['monitor']}", justify="right")
+    table.add_column("final", justify="right")
+    for name in sorted(best | final):
+        table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
+    console = Console()
+    with console.capture() as drawn:
+        console.print(table)
+    log.info("%s on %s: best epoch %s of %s", *(result[key] for key in ("model", "data", "best_epoch", "epochs")))
+    log.info("%s", drawn.get().rstrip())

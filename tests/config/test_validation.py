@@ -1,0 +1,404 @@
+"""A configuration is judged before anything of it is built: what may be built, its arguments, its numbers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import dive.models
+import dive.tasks.losses
+from dive.config import validation as module
+from dive.config.allowlist import resolve_target
+from dive.config.compose import compose_resolved
+from dive.config.ranges import RANGES, describe_range, in_range
+from dive.config.validation import validate_config
+from dive.errors import ConfigError
+
+MLP = {"_target_": "dive.models.MLP", "num_hiddens": [256], "activation": "relu", "dropout": 0.0}
+GARMENTS = {"_target_": "dive.data.SyntheticGarments"}
+SGD = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1}
+
+
+def problems(config: dict[str, Any]) -> list[str]:
+    """The lines of the error; none where the configuration is fine."""
+    try:
+        validate_config(config)
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
+
+
+# What may be built.
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("dive.models.MLP", dive.models.MLP),
+        ("torch.nn.CrossEntropyLoss", torch.nn.CrossEntropyLoss),
+        ("torch.nn.functional.relu", torch.nn.functional.relu),
+        ("torch.optim.lr_scheduler.StepLR", torch.optim.lr_scheduler.StepLR),
+    ],
+)
+def test_what_lives_below_an_allowed_name_is_found(path: str, target: object) -> None:
+    assert resolve_target(path) is target
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "os.system",
+        "functools.partial",
+        "builtins.eval",
+        "subprocess.run",
+        "torch.load",
+        "torch.hub.load",
+        "torch.nnn.Linear",
+        "dive",
+        "divein.models.MLP",
+        "Dive.models.MLP",
+        " dive.models.MLP",
+        "",
+    ],
+)
+def test_other_names_are_refused_with_a_list_of_what_is_allowed(path: str) -> None:
+    (line,) = problems({"model": {"_target_": path}})
+    assert line.startswith(f"model._target_={path}: not allowed; allowed are classes of dive.callbacks.*, ")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "dive.training.instantiate.instantiate",
+        "dive.training.instantiate.Path",
+        "dive.runs.run.Path",
+        "dive.runs.run.log_to.__globals__",
+        "dive.runs.run.os.system",
+        "dive.runs.provenance.subprocess.run",
+        "dive.config.validation.importlib.import_module",
+        "dive.config.validation.math",
+        "dive.runs.run.Config",
+        "torch.nn.modules.module.functools.partial",
+    ],
+)
+def test_an_alias_of_something_else_is_refused(path: str) -> None:
+    (line,) = problems({"model": {"_target_": path, "command": "true"}})
+    assert line.startswith(f"model._target_={path}: ")
+    with pytest.raises(ConfigError):
+        resolve_target(path)
+
+
+def test_an_alias_is_told_by_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(dive.tasks.losses, "innocent", lambda **settings: called.append(settings), raising=False)
+    (line,) = problems({"model": {"_target_": "dive.tasks.losses.innocent"}})
+    assert line.startswith("model._target_=dive.tasks.losses.innocent: stands for something that is not allowed; ")
+    assert not called
+
+
+@pytest.mark.parametrize(
+    "path", ["dive.models.Nothing", "dive.nowhere.MLP", "torch.nn.", "dive..MLP", "dive.models"]
+)
+def test_what_does_not_exist_or_cannot_be_called_is_refused(path: str) -> None:
+    (line,) = problems({"model": {"_target_": path}})
+    assert line.startswith(f"model._target_={path}: ")
+
+
+@pytest.mark.parametrize("path", ["os.system", "dive.runs.run.os.system", "dive.runs.provenance.os.system"])
+def test_a_refused_target_is_not_called(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(os, "system", called.append)
+    monkeypatch.setattr(subprocess, "run", called.append)
+    assert len(problems({"model": {"_target_": path, "command": "true"}})) == 1
+    assert not called
+
+
+def test_an_allowed_target_is_not_called_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(torch.nn.Module, "__init__", lambda *arguments, **_: called.append(arguments))
+    assert problems({"model": MLP}) == []
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["trap", "dive_trap"])
+def test_what_is_not_allowed_is_not_even_imported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sprung = tmp_path / "sprung"
+    (tmp_path / f"{name}.py").write_text(f"open({str(sprung)!r}, 'w').close()\ndef spring(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(problems({"model": {"_target_": f"{name}.spring"}})) == 1
+    assert not sprung.exists()
+    assert name not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"task": {"loss": {"_target_": "os.system"}}}, "task.loss"),
+        ({"callbacks": [MLP, {"_target_": "os.system"}]}, "callbacks[1]"),
+        ({"model": MLP | {"num_hiddens": {"_target_": "os.system"}}}, "model.num_hiddens"),
+        (
+            {"trainer": {"_target_": "dive.training.trainer.Trainer", "profiler": {"_target_": "os.system"}}},
+            "trainer.profiler",
+        ),
+        ({"a": [[{"b": {"_target_": "os.system"}}]]}, "a[0][0].b"),
+        ({"_target_": "os.system"}, ""),
+    ],
+)
+def test_targets_are_found_wherever_they_stand(config: dict[str, Any], key: str) -> None:
+    (line,) = problems(config)
+    assert line.startswith(f"{key}._target_=os.system: not allowed")
+
+
+# Arguments.
+
+
+def test_an_unknown_argument_is_named_with_the_nearest_one_and_all_there_are() -> None:
+    assert problems({"model": MLP | {"num_hidden": [64]}}) == [
+        "model.num_hidden=[64]: unknown; did you mean 'num_hiddens'? "
+        "Choose from num_inputs, num_outputs, num_hiddens, activation, dropout"
+    ]
+
+
+@pytest.mark.parametrize("name", ["_args_", "_recursive_", "_convert_", "_anything"])
+@pytest.mark.parametrize(
+    "node", [MLP, {"a": 1}, {"_target_": "dive.training.trainer.Trainer"}], ids=["one", "none", "any"]
+)
+def test_hydra_s_own_keys_that_would_go_around_the_check_are_refused(name: str, node: dict[str, Any]) -> None:
+    (line,) = problems({"it": [[node | {name: [1]}]]})
+    assert line.startswith(f"it[0][0].{name}=[1]: unknown; ")
+    assert line.endswith("hoose from _target_, _partial_")
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None, {"_target_": "os.system"}])
+def test_partial_is_true_or_false(value: Any) -> None:
+    assert problems({"it": SGD | {"_partial_": value}}) == [f"it._partial_={value}: must be true or false"]
+
+
+def test_a_key_that_is_no_text_is_refused() -> None:
+    assert problems({"it": {"_target_": "dive.training.trainer.Trainer", 1: 2}}) == ["it.1=2: a key must be text"]
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        ({"filename": "../../best"}, "filename=../../best: must be a name within the run"),
+        ({"filename": "/tmp/best"}, "filename=/tmp/best: must be a name within the run"),
+        ({"dirpath": "here"}, "dirpath=here: must be null: a run writes into its own directory"),
+        (
+            {"compile": {"options": {"cpp.cxx": "evil"}}},
+            "compile.options={'cpp.cxx': 'evil'}: must be left out: it can name programs to be run",
+        ),
+    ],
+)
+def test_what_reaches_out_of_the_run_is_refused(node: dict[str, Any], line: str) -> None:
+    assert problems({"it": node}) == [f"it.{line}"]
+
+
+def test_what_stays_in_the_run_is_fine() -> None:
+    assert problems({"it": {"filename": "{epoch}-best..", "dirpath": None, "compile": {"mode": "default"}}}) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        (MLP | {"activation": 3}, "activation=3: must be text"),
+        (MLP | {"activation": None}, "activation=None: must be text"),
+        (MLP | {"num_hiddens": 256}, "num_hiddens=256: must be a list of whole numbers"),
+        (MLP | {"num_hiddens": ["wide"]}, "num_hiddens=['wide']: must be a list of whole numbers"),
+        (MLP | {"dropout": "much"}, "dropout=much: must be a number in [0, 1)"),
+        (SGD | {"lr": "fast"}, "lr=fast: must be a number in (0, inf)"),
+        (SGD | {"nesterov": 1}, "nesterov=1: must be true or false"),
+        ({"_target_": "dive.data.SyntheticRegression", "w": 1.0}, "w=1.0: must be a list of numbers"),
+        (GARMENTS | {"batch_size": 1.5}, "batch_size=1.5: must be a whole number of at least 1"),
+        (GARMENTS | {"shuffle": "yes"}, "shuffle=yes: must be true or false"),
+        ({"_target_": "dive.data.FashionMNISTDataModule", "root": 3}, "root=3: must be text"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named_with_the_right_one(node: dict[str, Any], line: str) -> None:
+    assert problems({"it": node}) == [f"it.{line}"]
+
+
+@pytest.mark.parametrize("number", [True, False])
+@pytest.mark.parametrize(
+    ("target", "name"), [("dive.models.MLPScratch", "num_hiddens"), ("dive.models.MLPScratch", "sigma")]
+)
+def test_true_and_false_are_no_numbers(target: str, name: str, number: bool) -> None:
+    wanted = {"num_hiddens": "a whole number", "sigma": "a number in [0, inf)"}[name]
+    assert problems({"model": {"_target_": target, name: number}}) == [f"model.{name}={number}: must be {wanted}"]
+
+
+def test_true_is_no_learning_rate() -> None:
+    assert problems({"optimizer": SGD | {"lr": True}}) == ["optimizer.lr=True: must be a number in (0, inf)"]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        MLP | {"dropout": 0},
+        MLP | {"num_hiddens": []},
+        MLP | {"num_hiddens": [64, 32]},
+        SGD | {"foreach": None},
+        {"_target_": "dive.data.FashionMNISTDataModule", "root": "data", "resize": [32, 32]},
+        {"_target_": "dive.tasks.task.ClassificationTask", "model": MLP, "optimizer": SGD, "scheduler": None},
+    ],
+    ids=["whole number for a float", "empty", "several", "nothing", "strings", "objects still to be built"],
+)
+def test_values_of_the_right_type_pass(node: dict[str, Any]) -> None:
+    assert problems({"it": node}) == []
+
+
+def test_what_a_class_passes_on_is_judged_by_its_parent() -> None:
+    trainer = {"_target_": "dive.training.trainer.Trainer"}
+    assert problems({"trainer": trainer | {"barebones": True}}) == []
+    assert problems({"trainer": trainer | {"barebones": 3}}) == ["trainer.barebones=3: must be true or false"]
+    (line,) = problems({"trainer": trainer | {"max_epoch": 3}})
+    assert line.startswith(
+        "trainer.max_epoch=3: unknown; did you mean 'max_epochs'? Choose from steps_per_execution, compile, "
+    )
+    (line,) = problems({"data": GARMENTS | {"batchsize": 3}})
+    assert line.endswith(
+        "from num_train, num_test, draw_seed, resize, val_size, "
+        "batch_size, seed, shuffle, num_workers, worker_start"
+    )
+
+
+def anything(**arguments: Any) -> None:
+    """Takes what comes."""
+
+
+def test_what_takes_any_argument_is_left_to_judge_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "locate", {"dive.anything": anything}.get)
+    assert problems({"model": {"_target_": "dive.anything", "width": "any"}}) == []
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_no_limited_number_may_be_negative_or_unlimited_or_a_word(name: str) -> None:
+    for value in (-1, float("inf"), float("nan"), "word", True):
+        assert problems({"any": {name: value}}) == [f"any.{name}={value}: must be {describe_range(RANGES[name])}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "wrong"),
+    [
+        ("batch_size", 1, 0),
+        ("dropout", 0, 1),
+        ("dropout", 0.999, 1.5),
+        ("gradient_clip_val", 0, -0.1),
+        ("lr", 1e-9, 0),
+        ("max_epochs", 1, 0),
+        ("momentum", 0, -0.5),
+        ("num_workers", 0, -1),
+        ("seed", 0, -1),
+        ("seed", 2**32 - 1, 2**32),
+        ("val_size", 0, -1),
+        ("weight_decay", 0.0, -0.001),
+    ],
+)
+def test_numbers_lie_within_their_limits(name: str, fine: float, wrong: float) -> None:
+    assert problems({"any": {name: fine}}) == []
+    assert problems({"any": {name: wrong}}) == [f"any.{name}={wrong}: must be {describe_range(RANGES[name])}"]
+
+
+def test_a_limited_number_may_be_left_out() -> None:
+    assert problems({"trainer": {"gradient_clip_val": None}}) == []
+
+
+def test_a_limit_holds_at_the_top_and_in_lists() -> None:
+    lines = problems({"seed": -1, "groups": [{"lr": 1.0}, {"lr": 0}]})
+    assert lines == [
+        "seed=-1: must be a whole number of at least 0 and at most 4294967295",
+        "groups[1].lr=0: must be a number in (0, inf)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "inside"),
+    [
+        (0, "[0, 1]", True),
+        (1, "[0, 1]", True),
+        (0, "(0, 1]", False),
+        (1, "[0, 1)", False),
+        (0.5, "(0, 1)", True),
+        (-1e-9, "[0, 1]", False),
+        (5e-324, "(0, inf)", True),
+        (1.7e308, "[0, inf)", True),
+        (float("inf"), "[0, inf)", False),
+        (float("inf"), "[0, inf]", True),
+        (float("-inf"), "[0, inf)", False),
+        (float("nan"), "[0, inf)", False),
+        (True, "[0, 1]", False),
+        (False, "[0, 1]", False),
+        ("0.5", "[0, 1]", False),
+        (None, "[0, 1]", False),
+        ([0.5], "[0, 1]", False),
+    ],
+)
+def test_within_an_interval(value: object, limits: str, inside: bool) -> None:
+    assert in_range(value, limits) is inside
+
+
+# Missing values, and all at once.
+
+
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"data": {"root": "???"}}, "data.root"),
+        ({"seed": "???"}, "seed"),
+        ({"data": {"resize": [28, "???"]}}, "data.resize[1]"),
+        ({"model": MLP | {"num_hiddens": "???"}}, "model.num_hiddens"),
+        ({"model": MLP | {"dropout": "???"}}, "model.dropout"),
+    ],
+)
+def test_a_missing_value_is_asked_for_once(config: dict[str, Any], key: str) -> None:
+    assert problems(config) == [f"{key}: a value is missing; give one with {key}=..."]
+
+
+def test_all_problems_are_told_at_once_one_line_each() -> None:
+    config = {
+        "seed": -1,
+        "name": "???",
+        "data": {"_target_": "dive.data.SyntheticGarments", "batch_size": 0, "shuffle": "no", "sead": 3},
+        "model": {"_target_": "os.system", "dropout": 2},
+        "optimizer": SGD | {"lr": -0.1, "momentum": "some"},
+        "callbacks": [{"_target_": "dive.callbacks.Nothing"}],
+    }
+    keys = [line.partition(":")[0] for line in problems(config)]
+    assert sorted(keys) == [
+        "callbacks[0]._target_=dive.callbacks.Nothing",
+        "data.batch_size=0",
+        "data.sead=3",
+        "data.shuffle=no",
+        "model._target_=os.system",
+        "model.dropout=2",
+        "name",
+        "optimizer.lr=-0.1",
+        "optimizer.momentum=some",
+        "seed=-1",
+    ]
+
+
+def test_a_problem_is_told_once_though_two_rules_see_it() -> None:
+    (line,) = problems({"optimizer": SGD | {"momentum": "some"}})
+    assert line == "optimizer.momentum=some: must be a number in [0, inf)"
+
+
+def test_a_name_that_begins_like_a_wrong_one_is_still_judged() -> None:
+    lines = problems({"it": {"_target_": "dive.data.SyntheticGarments", "seed": "s", "num_train": 0}, "seed": -1})
+    assert len(lines) == 3
+
+
+def test_the_configuration_is_left_as_it_was() -> None:
+    config = compose_resolved("model=mlp", "data=garments")
+    copy = compose_resolved("model=mlp", "data=garments")
+    validate_config(config)
+    assert config == copy
