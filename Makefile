@@ -16,7 +16,7 @@ help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
-	@$(BIN)/python scripts/main_job.py $(ARGS)
+	@$(BIN)/python scripts/default_training.py $(ARGS)
 
 test: $(READY) ## run the tests and the examples in the docstrings
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)

@@ -11,9 +11,10 @@ from dive import cli
 def main(config: DictConfig) -> float | None:
     """Train the configured model in a directory of its own; return its score."""
     # Imported here, so that --help, --cfg job and completion need not wait for torch.
+    from dive.config.compose import resolve_config
     from dive.training import fit, instantiate, result
 
-    settings = instantiate.resolve_config(config)
+    settings = resolve_config(config)
     with instantiate.instantiate_run(settings) as run:
         trained = fit.execute(settings, run)
     result.print_result(trained.result, run.directory)

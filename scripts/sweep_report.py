@@ -1,4 +1,4 @@
-"""Report a sweep, finished or not: ``python scripts/report.py multirun/NAME``."""
+"""Report a sweep, finished or not: ``python scripts/sweep_report.py multirun/NAME``."""
 
 import argparse
 from pathlib import Path

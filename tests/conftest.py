@@ -20,6 +20,7 @@ import torch
 from dive.config.compose import compose_resolved
 from dive.runs import checkpoint_io
 from dive.runs.logging import LOG_LEVELS, silence_lightning
+from dive.runs.record import Config
 from dive.tasks.task import Task
 from dive.training import instantiate
 from dive.training.trainer import Trainer
@@ -144,7 +145,7 @@ class Fitted(NamedTuple):
 
     task: Task
     trainer: Trainer
-    settings: instantiate.Config
+    settings: Config
 
 
 @pytest.fixture

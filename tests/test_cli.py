@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from dive import cli
+from dive import cli, errors
 from dive.config.compose import compose_config
 from dive.errors import ConfigError, DataError, RunError, UserError
 
@@ -164,33 +164,33 @@ def test_a_name_that_is_no_plain_name_of_a_directory_is_refused(name: str) -> No
 def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs_it() -> None:
     error = HydraException("Error locating target")
     error.__cause__ = ModuleNotFoundError("No module named 'optuna'", name="optuna")
-    assert cli.format_error(error) == ("optuna is not installed: pip install -e '.[sweeps]'")
+    assert errors.format_error(error) == ("optuna is not installed: pip install -e '.[sweeps]'")
 
 
 def test_a_package_that_no_sweep_needs_is_not_said_to_be_one_of_sweeps() -> None:
     error = ModuleNotFoundError("No module named 'tensorboard.summary'", name="tensorboard.summary")
-    assert cli.format_error(error) == "tensorboard.summary is not installed: pip install -e '.'"
+    assert errors.format_error(error) == "tensorboard.summary is not installed: pip install -e '.'"
 
 
 def test_errors_that_are_each_other_s_cause_come_to_an_end() -> None:
     first, second = OSError("full"), OSError("still full")
     first.__context__, second.__context__ = second, first
-    assert cli.format_error(first) == "full"
+    assert errors.format_error(first) == "full"
 
 
 @pytest.mark.parametrize("kind", [UserError, ConfigError, DataError, RunError])
 def test_a_user_s_mistake_is_told_in_its_own_words(kind: type[UserError]) -> None:
-    assert cli.format_error(kind("data.lr=0: must be more")) == "data.lr=0: must be more"
+    assert errors.format_error(kind("data.lr=0: must be more")) == "data.lr=0: must be more"
 
 
 def test_several_mistakes_keep_a_line_each() -> None:
-    assert cli.format_error(ConfigError("a=1: wrong\nb=2: wrong")) == "a=1: wrong\nb=2: wrong"
+    assert errors.format_error(ConfigError("a=1: wrong\nb=2: wrong")) == "a=1: wrong\nb=2: wrong"
 
 
 def composed(*overrides: str) -> str:
     with pytest.raises(HydraException) as caught:
         compose_config(overrides)
-    return cli.format_error(caught.value)
+    return errors.format_error(caught.value)
 
 
 def test_an_unknown_choice_is_told_with_the_nearest_and_all_there_are() -> None:
@@ -219,18 +219,19 @@ def test_whatever_hydra_does_not_understand_is_one_line(override: str) -> None:
 
 def test_an_error_of_the_system_names_the_file() -> None:
     assert (
-        cli.format_error(PermissionError(13, "Permission denied", "/root/run")) == "/root/run: Permission denied"
+        errors.format_error(PermissionError(13, "Permission denied", "/root/run"))
+        == "/root/run: Permission denied"
     )
 
 
 def test_an_error_of_the_system_without_a_file_is_told_as_it_is() -> None:
-    assert cli.format_error(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
+    assert errors.format_error(OSError(28, "No space left on device")) == "[Errno 28] No space left on device"
 
 
 def test_a_cause_is_told_with_its_error_in_one_line() -> None:
     error = HydraException("cannot\n  build it")
     error.__cause__ = ValueError("too\nlarge")
-    assert cli.format_error(error) == "cannot build it too large"
+    assert errors.format_error(error) == "cannot build it too large"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision import datasets, transforms
 
 from dive.data.datamodule import InMemoryDataModule, Splits
+from dive.runs.record import Config
 from dive.tasks.task import Batch
 from dive.training import instantiate
 
@@ -31,7 +32,7 @@ class Peer(ABC):
         folder: an empty one, for what it writes or reads.
     """
 
-    def __init__(self, config: instantiate.Config, data: InMemoryDataModule, folder: Path) -> None:
+    def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         task = instantiate.instantiate_task(config, data)
         self.model, self.loss = task.model, task.loss
         self.optimizer = task.configure_optimizers()["optimizer"]
@@ -77,7 +78,7 @@ class HandWritten(Peer):
 class ItemDataLoader(Peer):
     """The same loop over torchvision's data set: each image a picture, transformed and collated one by one."""
 
-    def __init__(self, config: instantiate.Config, data: InMemoryDataModule, folder: Path) -> None:
+    def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
         unpack(Path(config["data"]["root"]), folder)
         self.train, self.val = (
@@ -130,7 +131,7 @@ class PerStepModule(pl.LightningModule):
 class PerStepLogging(Peer):
     """Plain Lightning: a TensorDataset, TensorBoard, checkpoints (best and last), metrics logged at each step."""
 
-    def __init__(self, config: instantiate.Config, data: InMemoryDataModule, folder: Path) -> None:
+    def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
         self.module = PerStepModule(self.model, self.loss, self.optimizer)
         self.loaders = [
@@ -175,7 +176,7 @@ class Clock(pl.Callback):
 class D2LTrainer(Peer):
     """The book's own trainer, data set and loader, from the d2l package, without its plots."""
 
-    def __init__(self, config: instantiate.Config, data: InMemoryDataModule, folder: Path) -> None:
+    def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
         from d2l import torch as d2l  # type: ignore[import-not-found]  # no dependency of ours
 

@@ -13,21 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import read_write
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from dive.config.groups import validate_group_choices
 from dive.config.naming import job_defining_overrides
+from dive.config.renamed_keys import validate_override_keys
 from dive.config.resume_override import expand_resume_override
-from dive.errors import RunError, UserError, did_you_mean
+from dive.errors import RunError, UserError, format_error
 
 # What makes a command that of a sweep.
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
-
-# Packages that only searches and clusters need.
-SWEEP_PACKAGES = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", "submitit")
 
 _USER_ERRORS = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
 
@@ -107,43 +105,10 @@ class _PassThroughError(BaseException):
     """Carries an error past Hydra, which catches every Exception."""
 
 
-def format_error(error: BaseException) -> str:
-    """What went wrong and what is allowed, without the stack of wrappers around it."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={name}: {did_you_mean(name, error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write it in quotes: 'KEY=[1, 2]'; a text: \"KEY='~/a b'\""
-    if several := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"{several[1]}: several values make a sweep: python train.py -m ...; or write a list: 'KEY=[1,2]'"
-    cause = error.__cause__
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
-        if not (keys := sorted(str(key) for key in cause.parent_node)):
-            return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null, and has no keys"
-        return f"{cause.full_key}: {did_you_mean(str(cause.key), keys)}"
-    if (missing := _missing_package(error)) is not None:
-        extra = ".[sweeps]" if missing.partition(".")[0] in SWEEP_PACKAGES else "."
-        return f"{missing} is not installed: pip install -e '{extra}'"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(f"{error} {cause or ''}".split())
-
-
-def _missing_package(error: BaseException | None) -> str | None:
-    looked_at = set()  # an error that a thread keeps, and raises time and again, comes to be its own context
-    while error is not None and id(error) not in looked_at:
-        if isinstance(error, ModuleNotFoundError):
-            return error.name
-        looked_at.add(id(error))
-        error = error.__cause__ or error.__context__
-    return None
-
-
 def validate_argv(argv: list[str]) -> list[str]:
     """What was typed, if each group has a name; what goes on with a run has keys in their place."""
     if not any(word.startswith(("resume=", "--config-path=")) for word in argv):
+        validate_override_keys(argv[1:])
         validate_group_choices(argv[1:])
     return argv
 

@@ -60,7 +60,7 @@ class DiveLauncher(Launcher):
         plain = [_resolved_container(config) for config in configs]
         machine = allocate(self.max_workers, [config["trainer"].get("accelerator") for config in plain])
         where = f"by {type(self.delegate).__name__}" if self.delegate else str(machine)
-        opened = get_session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["monitor"])
+        opened = get_session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["monitor"], plain[0]["mode"])
         jobs = [
             (initial_job_idx + i, job_defining_overrides(overrides), config)
             for i, (overrides, config) in enumerate(zip(job_overrides, plain, strict=True))
@@ -85,7 +85,7 @@ class DiveLauncher(Launcher):
         searched = self.config.hydra.sweeper.get("params") or {}
         return [*(o.key_or_group for o in typed if o.is_sweep_override()), *map(str, searched)]
 
-    def _delegate(self, opened: "Session", todo: Sequence[tuple["Step", Sequence[str]]]) -> None:
+    def _delegate(self, opened: "SweepSession", todo: Sequence[tuple["PlannedJob", Sequence[str]]]) -> None:
         from dive.sweeps.launchers.monitor import monitor
 
         assert self.delegate is not None
@@ -147,7 +147,7 @@ def _resolved_container(config: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def _with_run_dir(config: DictConfig, step: "Step") -> DictConfig:
+def _with_run_dir(config: DictConfig, step: "PlannedJob") -> DictConfig:
     with open_dict(config):
         config.hydra.job.num = step.job.number
         config.hydra.job.id = step.job.name
@@ -156,7 +156,7 @@ def _with_run_dir(config: DictConfig, step: "Step") -> DictConfig:
     return config
 
 
-def _run_dir_overrides(step: "Step") -> list[str]:
+def _run_dir_overrides(step: "PlannedJob") -> list[str]:
     quoted = str(step.job.directory).replace("'", "\\'")
     resumed = f"'{quoted}'" if step.action == "resume" else "null"
     return [f"hydra.sweep.subdir='{step.job.name}'", f"resume={resumed}"]
@@ -167,7 +167,7 @@ def _failure_reason(failed: JobReturn) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def _job_return(step: "Step", overrides: Sequence[str]) -> JobReturn:
+def _job_return(step: "PlannedJob", overrides: Sequence[str]) -> JobReturn:
     from dive.runs.record import load_result
 
     done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")

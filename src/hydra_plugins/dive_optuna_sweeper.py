@@ -35,7 +35,7 @@ class DiveOptunaSweeper(Sweeper):
             "config": config,
         }
         self.directory = Path(config.hydra.sweep.dir).absolute()
-        self.monitor = config.monitor
+        self.monitor, self.mode = config.monitor, config.mode
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the trials that the study lacks."""
@@ -46,12 +46,12 @@ class DiveOptunaSweeper(Sweeper):
         from dive.sweeps.active_session import get_session
         from dive.tasks.metric_mode import metric_mode
 
-        get_session(self.directory, self.monitor).start_search(self.n_trials)
+        get_session(self.directory, self.monitor, self.mode).start_search(self.n_trials)
         study_name, storage = "study", f"sqlite:///{self.directory / 'study.db'}"
         study = {
             "study_name": study_name,
             "storage": storage,
-            "direction": f"{metric_mode(self.monitor)}imize",
+            "direction": f"{metric_mode(self.monitor, self.mode)}imize",
         }
         sweeper = OptunaSweeper(
             sampler=self.sampler,

@@ -102,7 +102,7 @@ def test_training_is_the_same_whether_anybody_looks_or_not(model: str, fit: Call
     dropout = ["model.dropout=0.5"] if model == "mlp" else []
     ends = []
     for callbacks in ("lean", "default"):
-        often = ["callbacks.mistakes.every_n_epochs=1"] if callbacks == "default" else []
+        often = ["callbacks.top_losses.every_n_epochs=1"] if callbacks == "default" else []
         fitted = fit(
             f"model={model}", *dropout, *GARMENTS, "trainer.max_epochs=3", f"callbacks={callbacks}", *often
         )
@@ -143,7 +143,7 @@ def test_the_last_epoch_is_shown_once(fit: Callable[..., Any], tmp_path: Path) -
 
 
 def test_pictures_are_those_of_the_last_weights(fit: Callable[..., Any], tmp_path: Path) -> None:
-    fitted = fit(*SOFTMAX, "callbacks.samples.num_images=5", "callbacks.mistakes.num_images=3")
+    fitted = fit(*SOFTMAX, "callbacks.sample_predictions.num_images=5", "callbacks.top_losses.num_images=3")
     data = fitted.trainer.datamodule
     said = predict(fitted.task, data.splits.val)
     expected = {
@@ -202,7 +202,7 @@ def test_the_model_speaks_once_for_all_that_is_shown_of_it(
     fit(
         *SOFTMAX,
         "trainer.max_epochs=2",
-        "callbacks.samples.every_n_epochs=1",
+        "callbacks.sample_predictions.every_n_epochs=1",
         "callbacks.pr_curves.every_n_epochs=1",
     )
     assert len(asked) == 2  # epochs

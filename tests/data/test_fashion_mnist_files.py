@@ -60,9 +60,9 @@ def test_without_network_the_line_names_the_cause_the_folder_and_both_commands(f
     message = str(caught.value)
     assert f"Fashion-MNIST is not in {folder}: {IMAGES}.gz is missing." in message
     assert f"It cannot be downloaded: {NOBODY}{IMAGES}.gz: Connection refused." in message
-    assert "`python scripts/download.py --from DIR`" in message
+    assert "`python scripts/download_data.py --from DIR`" in message
     assert "`data=garments`" in message
-    assert message.count("python scripts/download.py") == 1
+    assert message.count("python scripts/download_data.py") == 1
     assert "\n" not in message
     assert contents(folder) == {}
 

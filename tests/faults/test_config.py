@@ -150,7 +150,7 @@ def test_a_hostile_target_that_is_recorded_is_not_called(refused: Said, outcome:
 )
 def test_a_hostile_run_is_not_resumed_by_the_command(outcome: Outcome, tmp_path: Path) -> None:
     config = compose_resolved(*FEW)
-    config["callbacks"]["nan_guard"] = {"_target_": "torch.save", **HOSTILE["torch.save"]}
+    config["callbacks"]["terminate_on_non_finite"] = {"_target_": "torch.save", **HOSTILE["torch.save"]}
     run = recorded(tmp_path / "theirs", config)
     done = subprocess.run(
         [sys.executable, ROOT / "train.py", f"resume={run}"], capture_output=True, text=True, timeout=120

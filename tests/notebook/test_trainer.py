@@ -13,6 +13,7 @@ from dive.config.groups import CONFIG_DIR
 from dive.data.datamodule import InMemoryDataModule
 from dive.notebook import ProgressBoard, Trainer
 from dive.notebook.trainer import clip_gradients
+from dive.runs.record import Config
 from dive.tasks.task import Task
 from dive.training import instantiate
 
@@ -26,7 +27,7 @@ VARIANTS = (
 )
 
 
-def made(*overrides: str) -> tuple[instantiate.Config, Task, InMemoryDataModule]:
+def made(*overrides: str) -> tuple[Config, Task, InMemoryDataModule]:
     """From one seed, as any run."""
     config = compose_resolved(*overrides, "trainer=cpu", "trainer.max_epochs=3")
     pl.seed_everything(config["seed"], verbose=False)

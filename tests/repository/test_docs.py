@@ -9,7 +9,7 @@ import pytest
 from dive.config.compose import compose_resolved
 from dive.config.groups import CONFIG_DIR
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path for path in DOCS.glob("*.md") if ">>> " in path.read_text())
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

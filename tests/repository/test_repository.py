@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "src" / "dive").rglob("*.py"))
 LOCK = (ROOT / "requirements.lock").read_text()
 DOCS_LOCK = (ROOT / "requirements-docs.lock").read_text()

@@ -16,7 +16,7 @@ from dive.data import archive_files, fashion_mnist_files
 from dive.errors import DataError
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "main_job.py"
+SCRIPT = ROOT / "scripts" / "default_training.py"
 
 
 class Started(SimpleNamespace):

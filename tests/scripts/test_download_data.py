@@ -11,7 +11,7 @@ import pytest
 
 from dive.data import archive_files
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "download.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "download_data.py"
 CONTENTS = {name: f"content of {name}".encode() for name in archive_files.SHA256}
 ARCHIVES = {f"{name}.gz": gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
 Download = Callable[..., None]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "sweep_report.py"
 
 
 @pytest.fixture

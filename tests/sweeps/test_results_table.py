@@ -100,13 +100,13 @@ def test_a_record_that_names_what_is_not_in_the_sweep_is_refused(
 @pytest.mark.parametrize("monitor", ["val/acc", "val/loss"])
 def test_the_best_is_first(monitor: str, grid: Callable[..., Path]) -> None:
     table = load_table(grid(monitor))
-    assert table.lower_is_better == (optimize == "val/loss")
-    expected = sorted((s for scores in SCORES.values() for s in scores), reverse=optimize == "val/acc")
+    assert table.lower_is_better == (monitor == "val/loss")
+    expected = sorted((s for scores in SCORES.values() for s in scores), reverse=monitor == "val/acc")
     assert table.jobs["score"].tolist() == expected
     assert table.jobs.index.tolist() == list(range(7))
     assert table.best is not None
     assert table.best["score"] == expected[0]
-    assert table.jobs.iloc[0]["job"] == ("lr=1,seed=0" if optimize == "val/acc" else "lr=0.1,seed=0")
+    assert table.jobs.iloc[0]["job"] == ("lr=1,seed=0" if monitor == "val/acc" else "lr=0.1,seed=0")
 
 
 @pytest.mark.parametrize("monitor", ["val/acc", "val/loss"])
@@ -120,7 +120,7 @@ def test_jobs_that_left_no_score_are_rows_after_the_others(
     fake_run("seed=4", {"seed": 4}, score=0.25, monitor=monitor)
     record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(6)})
     table = load_table(sweep_dir)
-    first = ["seed=2", "seed=4"] if optimize == "val/acc" else ["seed=4", "seed=2"]
+    first = ["seed=2", "seed=4"] if monitor == "val/acc" else ["seed=4", "seed=2"]
     assert table.jobs["job"].tolist() == [*first, "seed=0", "seed=1", "seed=3", "seed=5"]
     statuses = ["finished", "finished", "failed", "killed", "interrupted", "missing"]
     assert table.jobs["status"].tolist() == statuses
@@ -161,7 +161,7 @@ def test_scores_are_gathered_over_seeds(monitor: str, grid: Callable[..., Path])
     table = load_table(grid(monitor)).mean_over_seeds()
     assert table.columns.tolist() == ["lr", "mean", "std", "n"]
     # By the standard library; 0.1: mean 0.65, 0.3: mean 0.75.
-    order = ["1", "0.3", "0.1"] if optimize == "val/acc" else ["0.1", "0.3", "1"]
+    order = ["1", "0.3", "0.1"] if monitor == "val/acc" else ["0.1", "0.3", "1"]
     assert table["lr"].tolist() == order
     assert table["n"].tolist() == [len(SCORES[lr]) for lr in order]
     assert table["mean"].tolist() == pytest.approx([statistics.mean(SCORES[lr]) for lr in order])

@@ -52,7 +52,7 @@ def test_it_is_the_run_of_the_command_line(
 
 
 def test_its_model_has_the_weights_of_the_best_epoch() -> None:
-    trained = train([*SHORT, "optimizer.lr=1000", "callbacks.nan_guard=null"])  # from bad to worse
+    trained = train([*SHORT, "optimizer.lr=1000", "callbacks.terminate_on_non_finite=null"])  # from bad to worse
     assert not trained.model.training  # dropout would blur what it says
     weights = {
         which: checkpoint_io.load_checkpoint(trained.directory / "checkpoints" / f"{which}.ckpt")["state_dict"]

@@ -10,11 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from dive import callbacks, loggers
-from dive.config.compose import compose_config, compose_resolved
+from dive.config.compose import compose_config, compose_resolved, resolve_config
 from dive.data import SyntheticGarments
 from dive.errors import ConfigError
 from dive.models import MLP
 from dive.runs import provenance
+from dive.runs.record import Config
 from dive.tasks.task import ClassificationTask
 from dive.training import instantiate
 from dive.training.trainer import Trainer
@@ -22,7 +23,7 @@ from dive.training.trainer import Trainer
 FEW = ("model=mlp", "data=garments", "data.num_train=40", "data.num_test=10", "data.val_size=10", "trainer=cpu")
 
 
-def few(*overrides: str) -> instantiate.Config:
+def few(*overrides: str) -> Config:
     return compose_resolved(*FEW, *overrides)
 
 
@@ -32,7 +33,7 @@ def built_task(*overrides: str) -> ClassificationTask:
 
 
 def test_a_resolved_configuration_is_plain_and_complete() -> None:
-    config = instantiate.resolve_config(compose_config(["model=mlp", "seed=7", "optimizer.lr=0.5"]))
+    config = resolve_config(compose_config(["model=mlp", "seed=7", "optimizer.lr=0.5"]))
     assert type(config) is type(config["data"]) is dict
     assert type(config["data"]["resize"]) is list
     assert config["data"]["seed"] == 7
@@ -43,7 +44,7 @@ def test_a_resolved_configuration_is_plain_and_complete() -> None:
 
 def test_resolving_refuses_what_cannot_be_run() -> None:
     with pytest.raises(ConfigError) as caught:
-        instantiate.resolve_config(compose_config(["model=mlp", "optimizer.lr=-1", "data.batch_size=0"]))
+        resolve_config(compose_config(["model=mlp", "optimizer.lr=-1", "data.batch_size=0"]))
     assert str(caught.value).splitlines() == [
         "data.batch_size=0: must be a whole number of at least 1",
         "optimizer.lr=-1: must be a number in (0, inf)",
@@ -52,7 +53,7 @@ def test_resolving_refuses_what_cannot_be_run() -> None:
 
 def test_resolving_asks_for_missing_values() -> None:
     with pytest.raises(ConfigError, match=r"^data\.root: a value is missing; give one with data\.root=\.\.\.$"):
-        instantiate.resolve_config(compose_config(["model=mlp", "data.root=???"]))
+        resolve_config(compose_config(["model=mlp", "data.root=???"]))
 
 
 def started(monkeypatch: pytest.MonkeyPatch, mode: RunMode, *words: str) -> None:
@@ -156,7 +157,7 @@ def test_the_trainer_has_the_configured_callbacks_and_loggers(tmp_path: Path) ->
 
 
 def test_null_switches_one_callback_or_logger_off(tmp_path: Path) -> None:
-    trainer = built_trainer(tmp_path, "callbacks.nan_guard=null", "logger.tensorboard=null")
+    trainer = built_trainer(tmp_path, "callbacks.terminate_on_non_finite=null", "logger.tensorboard=null")
     assert kinds(trainer.callbacks, callbacks) == set(callbacks.__all__) - {"NanGuard", "EarlyStopping"}
     assert kinds(trainer.loggers, loggers) == {"Console", "History"}
 

@@ -130,7 +130,7 @@ def test_a_result_is_json() -> None:
 
 
 def test_a_real_run_gathers_what_its_table_holds(fit: Callable[..., Any], tmp_path: Path) -> None:
-    done = fit("model=linear_regression", "data.num_train=64", "data.num_val=32", "callbacks.progress=null")
+    done = fit("model=linear_regression", "data.num_train=64", "data.num_val=32", "callbacks.progress_bar=null")
     told = result.collect_result(done.trainer, done.settings)
     with (tmp_path / "metrics.csv").open(newline="") as file:
         losses = [float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]]

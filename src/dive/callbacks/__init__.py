@@ -1,7 +1,8 @@
 """Observers of training, one idea each."""
 
-from dive.callbacks.best_checkpoint import BestCheckpoint, EarlyStopping
+from dive.callbacks.best_checkpoint import BestCheckpoint
 from dive.callbacks.custom_scalars import CustomScalarLayout
+from dive.callbacks.early_stopping import EarlyStopping
 from dive.callbacks.exact_resume import ExactResume
 from dive.callbacks.first_layer_weights import FirstLayerWeights
 from dive.callbacks.grad_norm_monitor import GradNormMonitor
@@ -17,23 +18,23 @@ from dive.callbacks.terminate_on_non_finite import TerminateOnNonFinite
 from dive.callbacks.throughput_monitor import ThroughputMonitor
 
 __all__ = [
-    "Best",
-    "Charts",
+    "BestCheckpoint",
     "ConfusionMatrix",
+    "CustomScalarLayout",
     "EarlyStopping",
     "ExactResume",
-    "FirstLayer",
+    "FirstLayerWeights",
+    "GradNormMonitor",
     "Histograms",
-    "Last",
-    "LearningRate",
-    "Mistakes",
+    "LastCheckpoint",
+    "LearningRateMonitor",
     "ModelGraph",
-    "NanGuard",
-    "Norms",
     "PRCurves",
     "ParameterError",
-    "Progress",
-    "RunRecord",
-    "Samples",
-    "Throughput",
+    "ProgressBar",
+    "RunMetadata",
+    "SamplePredictions",
+    "TerminateOnNonFinite",
+    "ThroughputMonitor",
+    "TopLosses",
 ]

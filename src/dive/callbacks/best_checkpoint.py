@@ -1,7 +1,7 @@
 """Keep the best epoch, and stop when there are no better ones."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -17,16 +17,17 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
     """Keep the best epoch so far as ``checkpoints/best.ckpt`` in the run's directory.
 
     Args:
-        monitor: the metric that names the best epoch; its name tells whether it should fall or rise.
+        monitor: the metric that decides which epoch is best.
+        mode: whether lower (``"min"``) or higher (``"max"``) is better; ``"auto"`` infers it from the name.
     """
 
     on_train_batch_end = None  # it saves at the end of epochs only: no need to look after each batch
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, mode: Literal["min", "max", "auto"] = "auto") -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
-            mode=metric_mode(monitor),
+            mode=metric_mode(monitor, mode),
             enable_version_counter=False,
             # At the end of the training epoch all its metrics are known, and the NaN guard has spoken.
             save_on_train_epoch_end=True,
@@ -52,26 +53,3 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
         kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": kept})
         self.current_score = state_dict["current_score"]
-
-
-class EarlyStopping(callbacks.EarlyStopping):
-    """Stop when a metric has not got better for some epochs.
-
-    Args:
-        monitor: the metric; its name tells whether it should fall or rise.
-        patience: epochs to wait for a better one.
-        min_delta: how much better counts as better.
-    """
-
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0) -> None:
-        super().__init__(
-            monitor=monitor,
-            mode=metric_mode(monitor),
-            patience=patience,
-            min_delta=min_delta,
-            check_on_train_epoch_end=True,
-        )
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stay with it, where training that goes on had been stopped before."""
-        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0

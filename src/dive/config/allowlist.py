@@ -31,7 +31,7 @@ ALLOWED_CLASSES = (
 ALLOWED_FUNCTIONS = ("dive.tasks.losses.", "torch.nn.functional.")
 
 # Of the checkout. Its `[tool.dive] allowed` lists what else may be built, classes and functions.
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 @cache

@@ -2,28 +2,42 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from dive.cli import format_error
 from dive.config.groups import CONFIG_DIR, validate_group_choices
+from dive.config.renamed_keys import validate_override_keys
 from dive.config.resume_override import resume_overrides
-from dive.errors import ConfigError
-from dive.training import instantiate
+from dive.config.tuner_request import requested_tuner
+from dive.config.validation import validate_config
+from dive.errors import ConfigError, format_error
+from dive.runs.record import Config
 
 
-def compose_resolved(*overrides: str) -> instantiate.Config:
+def resolve_config(config: DictConfig) -> Config:
+    """The configuration as plain containers, interpolations resolved, and checked.
+
+    Raises:
+        ConfigError: it cannot be run; the message has a line for each mistake.
+    """
+    plain = cast(Config, OmegaConf.to_container(config, resolve=True))
+    validate_config(plain)
+    requested_tuner(plain)
+    return plain
+
+
+def compose_resolved(*overrides: str) -> Config:
     """What ``python train.py`` would run with these overrides, resolved and checked.
 
     >>> compose_resolved("model=mlp", "optimizer.lr=0.3")["optimizer"]["lr"]
     0.3
     """
-    return instantiate.resolve_config(compose_config(overrides))
+    return resolve_config(compose_config(overrides))
 
 
 def compose_config(
@@ -41,7 +55,7 @@ def compose_config(
         return compose(name, overrides=list(overrides), **more)
 
 
-def compose_job(overrides: Sequence[str]) -> tuple[instantiate.Config, Path]:
+def compose_job(overrides: Sequence[str]) -> tuple[Config, Path]:
     """What ``python train.py`` would run with these overrides, and in which directory.
 
     Args:
@@ -52,6 +66,7 @@ def compose_job(overrides: Sequence[str]) -> tuple[instantiate.Config, Path]:
     """
     try:
         if (recorded := resume_overrides(overrides)) is None:
+            validate_override_keys(overrides)
             validate_group_choices(overrides)
             config = compose_config(overrides, return_hydra_config=True)
         else:
@@ -60,7 +75,7 @@ def compose_job(overrides: Sequence[str]) -> tuple[instantiate.Config, Path]:
         directory = _run_directory(config)
         with open_dict(config):
             del config["hydra"]
-        return instantiate.resolve_config(config), directory
+        return resolve_config(config), directory
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(format_error(error)) from error
 

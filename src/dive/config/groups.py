@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dive.errors import ConfigError
 
-CONFIG_DIR = Path(__file__).parents[2] / "conf"
+CONFIG_DIR = Path(__file__).parents[3] / "conf"
 
 # What Hydra takes for a value, and not for a name.
 LITERAL_VALUE = re.compile(r"null|true|false|[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)

@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+MANIFEST = "sweep.json"  # in the directory of a sweep: what makes it one
+
 MAX_NAME_LENGTH = 120  # characters; file systems allow 255 bytes, and events and checkpoints add some
 
 # Overrides that tell how a sweep is run, and not what a job is.

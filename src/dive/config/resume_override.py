@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from dive.config.naming import MANIFEST
 from dive.errors import RunError
-from dive.sweeps.manifest import MANIFEST
 
 
 def expand_resume_override(argv: list[str]) -> list[str]:

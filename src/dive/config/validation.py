@@ -15,6 +15,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from dive.config.allowlist import PYPROJECT, project_allowlist, resolve_target
 from dive.config.path_safety import escapes_run_dir
 from dive.config.ranges import RANGES, describe_range, in_range
+from dive.config.renamed_keys import find_renamed_keys
 from dive.errors import ConfigError, did_you_mean
 
 # What Hydra may be told. Its other keys would go around signatures, or let a `_target_` be built later.
@@ -39,7 +40,7 @@ def validate_config(config: Mapping[str, Any]) -> None:
     `requires`. Nothing is called.
     """
     project_allowlist(PYPROJECT)  # a mistake there is no target's
-    problems = list(_problems(config, ""))
+    problems = [*find_renamed_keys(config), *_problems(config, "")]
     if problems:
         raise ConfigError("\n".join(problems))
 

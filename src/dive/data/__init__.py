@@ -5,4 +5,9 @@ from dive.data.synthetic import SyntheticRegression
 from dive.data.synthetic_garments.datamodule import SyntheticGarments
 from dive.data.tabular import CSVDataModule
 
-__all__ = ["FashionMNIST", "Garments", "SyntheticRegression", "Tabular"]
+__all__ = [
+    "CSVDataModule",
+    "FashionMNISTDataModule",
+    "SyntheticGarments",
+    "SyntheticRegression",
+]

@@ -32,7 +32,7 @@ SHA256 = {
 }
 MAX_BYTES = 26_421_880  # bytes of the largest archive
 HELP = (
-    "Import the four archives with `python scripts/download.py --from DIR`, "
+    "Import the four archives with `python scripts/download_data.py --from DIR`, "
     "or train on the embedded drawn garments with `data=garments`."
 )
 

@@ -24,7 +24,7 @@ class FeatureEncoding(NamedTuple):
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"rooms": [2.0, None, 4.0], "roof": ["Slate", None, None]})
-    >>> encoding = FeatureEncoding.of(rows, standardize=False)
+    >>> encoding = FeatureEncoding.fit(rows, standardize=False)
     >>> encoding.names
     ['rooms', 'roof=Slate', 'roof missing']
     >>> encoding(rows)

@@ -92,7 +92,7 @@ class CSVDataModule(InMemoryDataModule):
         ).tolist()
         num_val = max(1, min(round(self.val_fraction * len(table)), len(table) - 1))
         train, val = (table.iloc[sorted(part)] for part in (order[num_val:], order[:num_val]))
-        encoding = FeatureEncoding.of(train.drop(columns=self.target), self.standardize)
+        encoding = FeatureEncoding.fit(train.drop(columns=self.target), self.standardize)
         for column, known in encoding.categories.items():
             if len(known) > MAX_CATEGORIES and 2 * len(known) > len(train):
                 log.warning("%s: %s holds %d texts, and each becomes an input", self.path, column, len(known))
@@ -100,7 +100,7 @@ class CSVDataModule(InMemoryDataModule):
 
     @cached_property
     def _target_encoding(self) -> FeatureEncoding:
-        return FeatureEncoding.of(self._rows.train[[self.target]], self.standardize)
+        return FeatureEncoding.fit(self._rows.train[[self.target]], self.standardize)
 
     def denormalize(self, values: Tensor) -> Tensor:
         """Targets, or predictions of them, as in the file: ``(num_rows, 1)``."""

@@ -40,7 +40,7 @@ class TensorDataset(Dataset[Batch]):
         """One batch; `torch.utils.data.DataLoader` calls this instead of asking for one example at a time."""
         return self.inputs[indices], self.targets[indices]
 
-    def to(self, device: torch.device) -> "TensorSet":
+    def to(self, device: torch.device) -> "TensorDataset":
         """The same set on a device."""
         return TensorDataset(self.inputs.to(device), self.targets.to(device))
 
@@ -98,7 +98,7 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
         self.start = 0
 
     @property
-    def sampler(self) -> "BatchOrder":
+    def sampler(self) -> "ResumableBatchSampler":
         """Itself: where Lightning looks for `set_epoch`."""
         return self
 

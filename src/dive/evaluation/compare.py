@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from dive.config.naming import MANIFEST
 from dive.errors import RunError
 from dive.evaluation.equality import strip_timing_metrics
 from dive.evaluation.plots import overlay_curves
@@ -16,7 +17,7 @@ from dive.evaluation.run_context import run_context
 from dive.runs.atomic_io import IMAGE_SUFFIXES, check_writable
 from dive.runs.metrics_csv import read_partial_metrics
 from dive.runs.record import comparable_config, flatten, load_config, load_result_or_partial
-from dive.sweeps.manifest import MANIFEST, read_manifest
+from dive.sweeps.manifest import read_manifest
 from dive.sweeps.results_table import format_cell
 
 NONE = "(none)"

@@ -20,7 +20,7 @@ from dive.evaluation.rebuild import (
 )
 from dive.runs.logging import silence_lightning
 from dive.runs.metrics_csv import read_metrics
-from dive.runs.record import load_result
+from dive.runs.record import Config, load_result
 from dive.tasks.task import Task
 from dive.training import instantiate
 from dive.training.trainer import Trainer, is_accelerator_available
@@ -157,14 +157,14 @@ def load_run(
     )
 
 
-def _elsewhere(settings: instantiate.Config, before: str, chosen: str) -> str:
+def _elsewhere(settings: Config, before: str, chosen: str) -> str:
     devices = settings["trainer"].get("devices", 1)
     if before == chosen and str(devices) in ("1", "auto", "[0]"):
         return ""
     return f"on {before}, devices={devices}"
 
 
-def _load(data: InMemoryDataModule, recorded: instantiate.Config) -> None:
+def _load(data: InMemoryDataModule, recorded: Config) -> None:
     try:
         data.prepare_data()
         assert data.splits

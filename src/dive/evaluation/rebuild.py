@@ -10,16 +10,16 @@ import torch
 from dive.config import compose
 from dive.config.allowlist import resolve_target
 from dive.config.resume_override import not_a_run_error
+from dive.config.tuner_request import TUNED_KEYS
 from dive.config.validation import validate_config
 from dive.errors import ConfigError, RunError
 from dive.runs.checkpoint_io import Checkpoint, CorruptCheckpointError, load_checkpoint
 from dive.runs.record import Config, diff_configs, load_config, load_environment
 from dive.runs.resume import CHANGEABLE_ON_RESUME
 from dive.runs.run import CHECKPOINT_NAMES
-from dive.training.tuner import TUNED_KEYS
 
 # What every run has recorded, and of that what is built.
-RECORDED = ("seed", "monitor", "callbacks", "logger")
+RECORDED = ("seed", "monitor", "mode", "callbacks", "logger")
 BUILT = ("trainer", "data", "model", "task", "optimizer")
 SOURCES = ("root", "path")  # keys of data that name where they are read from
 HYDRAS = ("hydra", "defaults")  # keys on which Hydra would act

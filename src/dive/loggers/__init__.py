@@ -7,4 +7,11 @@ from dive.loggers.mlflow import MLFlowLogger
 from dive.loggers.tensorboard import TensorBoardLogger
 from dive.loggers.wandb import WandbLogger
 
-__all__ = ["CSV", "Console", "History", "MLFlow", "TensorBoard", "WandB"]
+__all__ = [
+    "CSVLogger",
+    "ConsoleLogger",
+    "MLFlowLogger",
+    "MetricsHistoryLogger",
+    "TensorBoardLogger",
+    "WandbLogger",
+]

@@ -70,9 +70,9 @@ class MetricsHistoryLogger(MetricsLogger):
         """The last value of each metric."""
         return metrics_csv.final_metrics(self.rows)
 
-    def best(self, metric: str) -> Row:
+    def best(self, metric: str, mode: str = "auto") -> Row:
         """The row of the epoch in which a metric was best; empty where it was never logged."""
-        return metrics_csv.best_metrics(self.rows, metric)
+        return metrics_csv.best_metrics(self.rows, metric, mode)
 
 
 def plot_curves(rows: Mapping[int, Row], path: Path) -> None:

@@ -25,12 +25,12 @@ def final_metrics(rows: Mapping[int, Row]) -> Row:
     return {name: value for _, row in sorted(rows.items()) for name, value in row.items()}
 
 
-def best_metrics(rows: Mapping[int, Row], metric: str) -> Row:
+def best_metrics(rows: Mapping[int, Row], metric: str, mode: str = "auto") -> Row:
     """The row of the epoch in which a metric was best; empty where it was never logged."""
     finite = [row for _, row in sorted(rows.items()) if math.isfinite(row.get(metric, math.nan))]
     if not finite:
         return {}
-    return (min if metric_mode(metric) == "min" else max)(finite, key=lambda row: row[metric])
+    return (min if metric_mode(metric, mode) == "min" else max)(finite, key=lambda row: row[metric])
 
 
 def read_partial_metrics(run: Path) -> dict[str, Row]:
@@ -41,7 +41,7 @@ def read_partial_metrics(run: Path) -> dict[str, Row]:
     rows, config = read_metrics(run / "metrics.csv"), load_config(run) or {}
     sound = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
     found = {
-        "best": best_metrics(sound, config["monitor"]) if "monitor" in config else {},
+        "best": best_metrics(sound, config["monitor"], config.get("mode", "auto")) if "monitor" in config else {},
         "final": final_metrics(rows),
     }
     return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}

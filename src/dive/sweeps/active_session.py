@@ -12,11 +12,11 @@ from dive.sweeps.session import SweepSession
 _session: SweepSession | None = None
 
 
-def get_session(directory: Path, monitor: str) -> SweepSession:
+def get_session(directory: Path, monitor: str, mode: str) -> SweepSession:
     """The session of this command's sweep, opened at the first call: a search launches many times."""
     global _session
     if _session is None:
-        _session = SweepSession(directory, monitor)
+        _session = SweepSession(directory, monitor, mode)
     return _session
 
 

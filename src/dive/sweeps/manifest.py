@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dive.config.naming import MANIFEST
 from dive.errors import RunError
-
-MANIFEST = "sweep.json"
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def find_problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]
     """
     import torch  # slow to import, as what follows: this is for a process that has done so
 
+    from dive.config.tuner_request import requested_tuner
     from dive.config.validation import validate_config as check_config
     from dive.training import instantiate
-    from dive.training.tuner import requested_tuner
 
     found: dict[str, list[str]] = {}
     for name, config in configs:

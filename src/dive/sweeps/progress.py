@@ -18,12 +18,14 @@ class SweepProgress:
     Args:
         total: jobs of the sweep.
         monitor: the metric by which jobs are scored.
+        mode: of that metric: ``"min"``, ``"max"`` or ``"auto"``.
         console: where to tell.
     """
 
-    def __init__(self, total: int, monitor: str, console: Console) -> None:
+    def __init__(self, total: int, monitor: str, mode: str, console: Console) -> None:
         self.total = total
-        self.monitor = optimize
+        self.monitor = monitor
+        self.better = min if metric_mode(monitor, mode) == "min" else max
         self.console = console
         self.running: set[str] = set()
         self.done = self.failed = self.trained = 0
@@ -70,8 +72,7 @@ class SweepProgress:
         self.done += 1
         score = result.get("score")
         if score is not None and result.get("monitor", self.monitor) == self.monitor:
-            better = min if metric_mode(self.monitor) == "min" else max
-            self.best = better(self.best or (score, name), (score, name), key=lambda pair: pair[0])
+            self.best = self.better(self.best or (score, name), (score, name), key=lambda pair: pair[0])
 
     def line(self) -> str:
         """Where the sweep stands."""

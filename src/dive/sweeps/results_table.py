@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from dive.config.naming import MANIFEST
 from dive.errors import RunError
 from dive.runs.lock import is_locked
 from dive.runs.metrics_csv import read_partial_metrics
 from dive.runs.record import load_result
-from dive.sweeps.manifest import MANIFEST, read_manifest
+from dive.sweeps.manifest import read_manifest
 from dive.sweeps.parameters import job_parameters
 from dive.tasks.metric_mode import metric_mode
 
@@ -29,6 +30,7 @@ class SweepTable:
         directory: of the sweep.
         varied: the keys that vary, as columns of `jobs`.
         monitor: the metric by which jobs are scored; None where none has finished, or each has another.
+        mode: ``"min"`` or ``"max"``: which scores are better.
         jobs: a row a job: ``job``, the varied keys, ``others`` that were typed, ``status``, ``monitor``,
             ``score``, ``best epoch``, each metric as ``best val/acc`` and ``final val/acc``, ``seconds``,
             ``error``, ``command``.
@@ -37,6 +39,7 @@ class SweepTable:
     directory: Path
     varied: list[str]
     monitor: str | None
+    mode: str
     jobs: pd.DataFrame
 
     @property
@@ -65,7 +68,7 @@ class SweepTable:
         scores = self.finished.assign(score=self.finished["score"].astype(float))
         grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
         table = grouped["score"].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
-        return table.sort_values("mean", ascending=self.lower_is_better, kind="stable").reset_index()
+        return table.sort_values("mean", ascending=self.mode == "min", kind="stable").reset_index()
 
     def summary(self) -> str:
         """How the sweep stands, in a line: ``12 jobs: 10 finished, 2 failed``."""
@@ -77,11 +80,6 @@ class SweepTable:
         scored = ["monitor", "score"] if self.jobs["monitor"].nunique() > 1 else ["score"]
         columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Whether scores should fall."""
-        return self.monitor is not None and metric_mode(self.monitor) == "min"
 
 
 def to_text(frame: pd.DataFrame) -> pd.DataFrame:
@@ -114,20 +112,20 @@ def load_table(directory: Path) -> SweepTable:
     words = {name: job["overrides"] for name, job in record["jobs"].items()}
     settings, varied = job_parameters(directory, words, record["varied"])
     running = is_locked(directory)
-    rows, optimized = [], []
+    rows, monitored = [], []
     for name in words:
         result = load_result(directory / name)
-        optimized.append(result.get("monitor"))
+        if "monitor" in result:
+            monitored.append((result["monitor"], metric_mode(result["monitor"], result.get("mode", "auto"))))
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
         rows.append(_row(directory / name, words[name], {key: settings[name][key] for key in varied}, result))
-    metrics = set(filter(None, optimized))
-    optimize = metrics.pop() if len(metrics) == 1 else None
+    # Scores of different metrics cannot be ranked.
+    monitor, mode = monitored[0] if len(set(monitored)) == 1 else (None, "max")
     jobs = pd.DataFrame(rows, columns=None if rows else ["job", *varied, *COLUMNS])
     jobs["best epoch"] = jobs["best epoch"].astype("Int64")
-    table = SweepTable(directory, varied, monitor, jobs)
-    order = jobs["score"].sort_values(ascending=table.lower_is_better, kind="stable", na_position="last").index
-    return SweepTable(directory, varied, monitor, jobs.loc[order].reset_index(drop=True))
+    order = jobs["score"].sort_values(ascending=mode == "min", kind="stable", na_position="last").index
+    return SweepTable(directory, varied, monitor, mode, jobs.loc[order].reset_index(drop=True))
 
 
 def _row(

@@ -26,19 +26,20 @@ class SweepSession:
     Args:
         directory: of the sweep.
         monitor: the metric by which jobs are scored.
+        mode: of that metric: ``"min"``, ``"max"`` or ``"auto"``.
 
     Attributes:
         started: whether there is something to report.
         requested: names of the jobs that this command is about.
     """
 
-    def __init__(self, directory: Path, monitor: str) -> None:
+    def __init__(self, directory: Path, monitor: str, mode: str) -> None:
         self.console = Console(highlight=False, soft_wrap=True, markup=False)
         self.started = self.searched = False
         self.requested: set[str] = set()
         self._resources = ExitStack()
         self.sweep = self._resources.enter_context(Sweep(directory))
-        self.progress = self._resources.enter_context(SweepProgress(0, monitor, self.console))
+        self.progress = self._resources.enter_context(SweepProgress(0, monitor, mode, self.console))
 
     def start_search(self, total: int) -> None:
         """Jobs will come one after the other, until there are so many in all."""

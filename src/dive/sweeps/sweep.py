@@ -10,14 +10,14 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock, Timeout
 
-from dive.config.naming import job_name
+from dive.config.naming import MANIFEST, job_name
 from dive.errors import RunError
 from dive.runs import provenance
 from dive.runs.atomic_io import atomic_write
 from dive.runs.lock import LOCK_FILE
 from dive.runs.record import Config, diff_configs, fingerprint, load_config, load_result
 from dive.sweeps.job import Job, archive_path, archive_run, overrides_by_key
-from dive.sweeps.manifest import MANIFEST, read_manifest
+from dive.sweeps.manifest import read_manifest
 
 
 @dataclass(frozen=True)

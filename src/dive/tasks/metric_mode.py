@@ -1,28 +1,35 @@
-"""Which way each metric is better."""
+"""Whether a lower or a higher value of a metric is better."""
+
+from typing import Literal, cast
+
+from dive.errors import ConfigError
 
 LOWER_IS_BETTER = ("loss", "mse", "mae", "rmse", "error", "perplexity")
 HIGHER_IS_BETTER = ("acc", "accuracy", "auroc", "f1", "precision", "r2", "recall")
 
 
-def metric_mode(metric: str) -> str:
-    """Whether a metric should fall or rise, told by the last part of its name.
+def metric_mode(monitor: str, mode: str = "auto") -> Literal["min", "max"]:
+    """The `mode` of a monitored metric, as Lightning's callbacks take it.
 
     Args:
-        metric: a name such as ``val/loss`` or ``val/acc``.
-
-    Returns:
-        ``"min"`` or ``"max"``.
+        monitor: name of the metric, such as ``val/loss`` or ``val/acc``.
+        mode: ``"min"``, ``"max"``, or ``"auto"``, which infers it from the last part of the name.
 
     Raises:
-        ValueError: the name ends in none of the known ones.
+        ConfigError: `mode` is none of these, or cannot be inferred.
 
-    >>> metric_mode("val/loss"), metric_mode("val/acc")
-    ('min', 'max')
+    >>> metric_mode("val/loss"), metric_mode("val/acc"), metric_mode("val/bleu", "max")
+    ('min', 'max', 'max')
     """
-    kind = metric.rsplit("/", 1)[-1]
+    if mode in ("min", "max"):
+        return cast(Literal["min", "max"], mode)
+    if mode != "auto":
+        raise ConfigError(f"mode={mode}: must be min, max or auto")
+    kind = monitor.rsplit("/", 1)[-1]
     if kind in LOWER_IS_BETTER:
         return "min"
     if kind in HIGHER_IS_BETTER:
         return "max"
-    known = ", ".join(LOWER_IS_BETTER + HIGHER_IS_BETTER)
-    raise ValueError(f"cannot tell whether {metric!r} should fall or rise; its name must end in one of {known}")
+    raise ConfigError(
+        f"monitor={monitor}: mode=auto cannot tell whether lower or higher is better; set mode=max or mode=min"
+    )

@@ -10,10 +10,12 @@ from pytorch_lightning import seed_everything
 from torch import nn
 
 from dive.config import compose
+from dive.config.tuner_request import requested_tuner
 from dive.data.datamodule import InMemoryDataModule
 from dive.errors import ConfigError
 from dive.runs import checkpoint_io
 from dive.runs.logging import silence_lightning
+from dive.runs.record import Config
 from dive.runs.run import Run
 from dive.tasks.task import Task
 from dive.training import instantiate, result, tuner
@@ -56,18 +58,18 @@ class TrainResult:
         return self.task.model
 
 
-def execute(settings: instantiate.Config, run: Run) -> TrainResult:
+def execute(settings: Config, run: Run) -> TrainResult:
     """Do what is configured: train and test, or search instead.
 
     Args:
         settings: resolved and checked.
         run: entered; where all is recorded.
     """
-    name = tuner.requested_tuner(settings)
+    name = requested_tuner(settings)
     return fit_and_test(settings, run) if name is None else run_tuner(name, settings, run)
 
 
-def fit_and_test(settings: instantiate.Config, run: Run) -> TrainResult:
+def fit_and_test(settings: Config, run: Run) -> TrainResult:
     """Fit the configured model, test its best epoch, and record the result.
 
     Args:
@@ -87,11 +89,11 @@ def fit_and_test(settings: instantiate.Config, run: Run) -> TrainResult:
     return TrainResult(outcome, run.directory, task, data, trainer)
 
 
-def run_tuner(name: str, settings: instantiate.Config, run: Run) -> TrainResult:
+def run_tuner(name: str, settings: Config, run: Run) -> TrainResult:
     """Look for a learning rate or a batch size, tell the command that trains with it, and record it.
 
     Args:
-        name: of the search, as `dive.training.tuner.requested_tuner` tells it.
+        name: of the search, as `requested_tuner` tells it.
         settings: resolved and checked.
         run: entered; where all is recorded.
     """
@@ -105,7 +107,7 @@ def run_tuner(name: str, settings: instantiate.Config, run: Run) -> TrainResult:
     return TrainResult(outcome, run.directory, task, data, trainer)
 
 
-def _built(settings: instantiate.Config, run: Run) -> tuple[InMemoryDataModule, Task, Trainer]:
+def _built(settings: Config, run: Run) -> tuple[InMemoryDataModule, Task, Trainer]:
     silence_lightning()
     seed_everything(settings["seed"], verbose=False)
     data = instantiate.instantiate_datamodule(settings)

@@ -3,40 +3,25 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 import dive.data
 from dive.config.naming import job_defining_overrides
-from dive.config.validation import validate_config
 from dive.data.datamodule import InMemoryDataModule
 from dive.data.memory import require_memory
 from dive.errors import ConfigError, did_you_mean
+from dive.runs.record import Config
 from dive.runs.run import Run
+from dive.tasks.metric_mode import metric_mode
 from dive.tasks.task import Task
 from dive.training.trainer import Trainer
-from dive.training.tuner import requested_tuner
-
-Config = dict[str, Any]
-
-
-def resolve_config(config: DictConfig) -> Config:
-    """The configuration as plain containers, interpolations resolved, and checked.
-
-    Raises:
-        ConfigError: it cannot be run; the message has a line for each mistake.
-    """
-    plain = cast(Config, OmegaConf.to_container(config, resolve=True))
-    validate_config(plain)
-    requested_tuner(plain)
-    return plain
 
 
 def instantiate_run(config: Config) -> Run:
@@ -88,6 +73,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
     measured = [f"{split}/{metric}" for metric in built.metrics for split in ("val", "train")]
     if config["monitor"] not in measured:
         raise ConfigError(f"monitor={config['monitor']}: {did_you_mean(config['monitor'], measured)}")
+    metric_mode(config["monitor"], config["mode"])
     try:
         built.configure_optimizers()
     except (TypeError, ValueError) as error:

@@ -2,21 +2,34 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from dive.callbacks import ThroughputMonitor
 from dive.data.checksums import split_checksums
 from dive.loggers.history import MetricsHistoryLogger
 from dive.runs.csv_io import Row
+from dive.tasks.metric_mode import metric_mode
 
 log = logging.getLogger(__name__)
 
 Result = dict[str, Any]
+
+
+@runtime_checkable
+class MeasuresThroughput(Protocol):
+    """A callback that measures how long training steps take, such as `dive.callbacks.ThroughputMonitor`.
+
+    Attributes:
+        train_seconds: spent in training steps, over all epochs.
+        train_samples: examples trained on in that time.
+    """
+
+    train_seconds: float
+    train_samples: int
 
 
 def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
@@ -33,8 +46,8 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     tested: the best one, or the last where no best checkpoint is kept.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, MetricsHistoryLogger)), None)
-    throughput = next((c for c in trainer.callbacks if isinstance(c, ThroughputMonitor)), None)
-    best = history.best(config["monitor"]) if history else {}
+    throughput = next((c for c in trainer.callbacks if isinstance(c, MeasuresThroughput)), None)
+    best = history.best(config["monitor"], config["mode"]) if history else {}
     final = history.final() if history else {}
     metrics = {
         which: {name: value for name, value in row.items() if name != "epoch" and not name.startswith("test/")}
@@ -48,14 +61,15 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "data_crc32": split_checksums(trainer.datamodule.splits),
         "seed": config["seed"],
         "monitor": config["monitor"],
+        "mode": metric_mode(config["monitor"], config["mode"]),
         "score": best.get(config["monitor"]),
         "best_epoch": int(best["epoch"]) + 1 if best else None,
         "metrics": metrics,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "train_seconds": throughput.seconds if throughput else None,
-        "samples_per_second": throughput.samples / throughput.seconds
-        if throughput and throughput.seconds
+        "train_seconds": throughput.train_seconds if throughput else None,
+        "samples_per_second": throughput.train_samples / throughput.train_seconds
+        if throughput and throughput.train_seconds
         else None,
     }
 

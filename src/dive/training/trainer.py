@@ -86,7 +86,7 @@ class Trainer(pl.Trainer):
             except (RuntimeError, TypeError) as error:
                 raise ConfigError(f"trainer.compile={self.compile}: {error}") from error
 
-    def close(self) -> None:
+    def teardown_loggers(self) -> None:
         """Let the loggers go that would wait for more."""
         for logger in self.loggers:
             if hasattr(logger, "close"):

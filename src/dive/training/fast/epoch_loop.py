@@ -5,13 +5,13 @@ from operator import attrgetter
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loops.fetchers import _DataFetcher, _PrefetchDataFetcher
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer.call import _call_callback_hooks
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dive.callbacks.progress_bar import ProgressBar
 from dive.tasks.task import Batch
 from dive.training.fast.hook_pruning import TRAIN_BATCH_HOOKS
 from dive.training.fast.train_step import is_supported, make_train_step
@@ -56,7 +56,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         )
         # The progress bar has a hook, but it does nothing between refreshes.
         self._observers = [
-            *(c for c in trainer.callbacks if not isinstance(c, ProgressBar)),
+            *(c for c in trainer.callbacks if not isinstance(c, TQDMProgressBar)),
             trainer.lightning_module,
         ]
 
@@ -74,7 +74,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         if self.max_steps >= 0:
             ends.append(self.max_steps - self.global_step)
         every = [self.steps_per_execution]
-        if isinstance(bar := trainer.progress_bar_callback, ProgressBar) and bar.refresh_rate > 0:
+        if isinstance(bar := trainer.progress_bar_callback, TQDMProgressBar) and bar.refresh_rate > 0:
             every.append(bar.refresh_rate)
         if self._should_check_val_epoch() and math.isfinite(trainer.val_check_batch):
             in_epoch = trainer.check_val_every_n_epoch is not None
