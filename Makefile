@@ -1,69 +1,69 @@
-# Each target makes .venv and installs from requirements.lock when needed.
+# Each target creates .venv and installs requirements.lock if needed.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
-DOCS_READY := .venv/.docs
-EXTRAS_READY := .venv/.extras
-LOOK_AT = $(if $(SWEEP),--logdir multirun/$(SWEEP),--logdir_spec runs:outputs,sweeps:multirun)
-# Compiling all of torch takes a minute: Python compiles what it imports.
+INSTALLED := .venv/.ready
+DOCS_INSTALLED := .venv/.docs
+EXTRAS_INSTALLED := .venv/.extras
+LOGDIR = $(if $(SWEEP),--logdir multirun/$(SWEEP),--logdir_spec runs:outputs,sweeps:multirun)
+# --no-compile saves a minute: Python compiles modules when it imports them.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
-PIN = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --upgrade --quiet
 
 .PHONY: help train test test-sweeps test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
 
-help: ## show this help
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-train: $(READY) ## run the main job (ARGS="trainer.max_epochs=2" adds overrides)
+train: $(INSTALLED) ## train the default model; ARGS="trainer.max_epochs=2" passes overrides
 	@$(BIN)/python scripts/default_training.py $(ARGS)
 
-test: $(READY) ## run the tests and the examples in the docstrings
+test: $(INSTALLED) ## run the fast tests and the docstring examples; ARGS="-k resume" passes pytest options
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
 
-test-sweeps: $(READY) ## test whole sweeps: failing, killed, said again, searching
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slow --numprocesses 2 $(ARGS)
+test-sweeps: $(INSTALLED) ## run the slow tests: whole sweeps (failing, killed, resumed, search), a renamed project
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(wildcard tests/slow tests/repository/slow) --numprocesses 2 $(ARGS)
 
-test-faults: $(READY) ## inject faults: full disks, kills, damaged files, hostile ones (docs/faults.md; parts want root)
+test-faults: $(INSTALLED) ## run the fault-injection tests: full disks, kills, corrupt files (some need root)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 $(ARGS)
 
-test-slurm: $(READY) ## test sweeps on a SLURM of this machine's own (as root, with Debian's slurm-wlm and munge)
+test-slurm: $(INSTALLED) ## run the SLURM tests on a local cluster (needs root, slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)
 
-test-extras: $(READY) $(EXTRAS_READY) ## test what wants optional packages: loggers of others, exports
+test-extras: $(INSTALLED) $(EXTRAS_INSTALLED) ## run the tests of optional packages: MLflow, Weights & Biases, ONNX
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/extras $(ARGS)
 
-test-browser: $(READY) $(EXTRAS_READY) ## look at TensorBoard and at a sweep's report in a headless Chromium (Debian's chromium)
+test-browser: $(INSTALLED) $(EXTRAS_INSTALLED) ## run the tests of TensorBoard and sweep reports in a headless browser (needs chromium)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser $(ARGS)
 
-lint: $(READY) ## check style and types
+lint: $(INSTALLED) ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-docs: $(READY) $(DOCS_READY) ## build the site of docs/ into site/, notebooks executed; warnings are errors
+docs: $(INSTALLED) $(DOCS_INSTALLED) ## build the documentation site in site/, executing notebooks
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
-bench: $(READY) ## time dive against what people use instead (docs/benchmarks.md; some twenty minutes)
+bench: $(INSTALLED) ## run the benchmarks and write docs/benchmarks.md (about 20 minutes)
 	@$(BIN)/python scripts/benchmark.py $(ARGS)
 
-tensorboard: $(READY) ## look at all runs and sweeps, or with SWEEP=NAME at one sweep, on this machine only
-	@test -z "$(SWEEP)" || test -d "multirun/$(SWEEP)" || { echo "error: SWEEP=$(SWEEP): there is no multirun/$(SWEEP)"; exit 1; }
-	@$(BIN)/tensorboard $(LOOK_AT) --host 127.0.0.1 $(ARGS)
+tensorboard: $(INSTALLED) ## show all runs and sweeps in TensorBoard, or one sweep with SWEEP=NAME
+	@test -z "$(SWEEP)" || test -d "multirun/$(SWEEP)" || { echo "error: SWEEP=$(SWEEP): multirun/$(SWEEP) does not exist"; exit 1; }
+	@$(BIN)/tensorboard $(LOGDIR) --host 127.0.0.1 $(ARGS)
 
-lock: $(READY) ## pin the newest versions that pyproject.toml allows
-	@$(PIN) pyproject.toml --extra dev --extra sweeps --output-file requirements.tmp
+lock: $(INSTALLED) ## pin the newest versions that pyproject.toml allows
+	@$(LOCK) pyproject.toml --extra dev --extra sweeps --output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements.lock; cat requirements.tmp; } > requirements.new
 	@mv requirements.new requirements.lock
-	@$(PIN) --group docs --constraints requirements.lock --output-file requirements.tmp
+	@$(LOCK) --group docs --constraints requirements.lock --output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements-docs.lock; cat requirements.tmp; } > requirements.new
 	@mv requirements.new requirements-docs.lock
-	@$(PIN) pyproject.toml --extra export --extra loggers --group browser --constraints requirements.lock \
+	@$(LOCK) pyproject.toml --extra export --extra loggers --group browser --constraints requirements.lock \
 		--output-file requirements.tmp
 	@{ sed '/^[^#]/,$$d' requirements-extras.lock; cat requirements.tmp; } > requirements.new
 	@rm requirements.tmp && mv requirements.new requirements-extras.lock
 
-$(READY): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dive needs Python 3.11 or newer")'
 	@echo "Installing into .venv (about 5 GB with CUDA on Linux; a few minutes) ..."
 	@$(PYTHON) -m venv .venv
@@ -71,10 +71,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DOCS_READY): $(READY) requirements-docs.lock
+$(DOCS_INSTALLED): $(INSTALLED) requirements-docs.lock
 	@$(INSTALL) --require-hashes -r requirements-docs.lock
 	@touch $@
 
-$(EXTRAS_READY): $(READY) requirements-extras.lock
+$(EXTRAS_INSTALLED): $(INSTALLED) requirements-extras.lock
 	@$(INSTALL) --require-hashes -r requirements-extras.lock
 	@touch $@

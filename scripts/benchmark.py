@@ -1,8 +1,8 @@
-"""Time dive against what people use instead: ``make bench``.
+"""Benchmark dive against its alternatives: ``make bench``.
 
-It prints a line a comparison, with its bound where it has one, and in some twenty minutes writes
-docs/benchmarks.md, its picture, and the first table into the README. ``--only epochs start-up`` makes parts, and
-writes nothing. Exit status 1: a bound is not met.
+Without ``--only``, it takes about twenty minutes and writes docs/benchmarks.md, its figure, and the tables that
+other pages show. With ``--only epochs start-up``, it prints the results of these parts and writes nothing.
+The exit status is 1 if a ratio exceeds its bound.
 """
 
 import argparse
@@ -10,48 +10,48 @@ import logging
 import sys
 
 from benchmarks import accelerator, scaling
-from benchmarks.report import HEAD, PICTURE, table, write
-from benchmarks.suites import PARTS, image_data
+from benchmarks.report import FIGURE, HEADER, markdown_table, write_report
+from benchmarks.suites import SUITES, image_data_overrides
 from dive.runs.logging import silence_lightning
 
-ALL = [*PARTS, "growth", "gpu"]
+ALL = [*SUITES, "growth", "gpu"]
 
 
 def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Run the benchmarks, print the results and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--pairs", type=int, default=24, help="epochs of each side, after one to warm up (default: 24)"
+        "--pairs", type=int, default=24, help="timed epochs per side, after one warm-up epoch (default: 24)"
     )
     parser.add_argument(
-        "--only", nargs="+", choices=ALL, default=ALL, help="parts to be made (default: all, and write)"
+        "--only", nargs="+", choices=ALL, default=ALL, help="run only these parts (default: all, and write)"
     )
     arguments = parser.parse_args()
     silence_lightning()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    images = image_data()
+    images = image_data_overrides()
     sections: list[str] = []
-    unmet = 0
-    for part, compare in PARTS.items():
-        if part in arguments.only:
-            rows, title = [], str(compare.__doc__).rstrip(".")
+    exceeded = 0
+    for name, suite in SUITES.items():
+        if name in arguments.only:
+            rows, title = [], str(suite.__doc__).rstrip(".")
             print(f"{title}:", flush=True)
-            for row in compare(arguments.pairs, images):
+            for row in suite(arguments.pairs, images):
                 print(row, flush=True)
                 rows.append(row.cells)
-                unmet += not row.met
-            sections.append(f"## {title}\n\n{table(HEAD, rows)}")
+                exceeded += not row.met
+            sections.append(f"## {title}\n\n{markdown_table(HEADER, rows)}")
     if "growth" in arguments.only:
-        grown = scaling.growth(max(2, arguments.pairs // 6))
-        sections.append(scaling.section(grown))
+        timings = scaling.measure(max(2, arguments.pairs // 6))
+        sections.append(scaling.section(timings))
         print(sections[-1], flush=True)
     if "gpu" in arguments.only:
         sections.append(accelerator.section(images))
         print(sections[-1], flush=True)
     if arguments.only == ALL:
-        scaling.picture(grown, PICTURE)
-        write(sections)
-    sys.exit(f"{unmet} bounds are not met" if unmet else 0)
+        scaling.plot(timings, FIGURE)
+        write_report(sections)
+    sys.exit(f"{exceeded} bounds are not met" if exceeded else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put runs side by side: ``python scripts/compare.py outputs/mlp/... multirun/lr``."""
+"""Compare runs: ``python scripts/compare.py outputs/mlp/... multirun/lr``."""
 
 import argparse
 from pathlib import Path
@@ -7,16 +7,20 @@ from dive.errors import one_line_errors
 
 
 def main() -> None:
-    """Print what differs and what came out, and draw all learning curves into one picture."""
+    """Print a table of differing settings and results, and plot all learning curves into one figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    help_ = "directories of runs; that of a sweep stands for its jobs"
+    help_ = "run directories; a sweep directory stands for all its jobs"
     parser.add_argument("directories", type=Path, nargs="+", metavar="RUN_DIR", help=help_)
     parser.add_argument(
-        "--picture", type=Path, default="compare.png", metavar="FILE.png", help="default: compare.png"
+        "--picture",
+        type=Path,
+        default="compare.png",
+        metavar="FILE.png",
+        help="where to save the figure (default: compare.png)",
     )
     arguments = parser.parse_args()
 
-    from dive.evaluation.compare import compare_and_plot  # slow to import: --help need not wait
+    from dive.evaluation.compare import compare_and_plot  # slow import, not needed for --help
 
     with one_line_errors():
         compare_and_plot([path.absolute() for path in arguments.directories], arguments.picture)

@@ -1,4 +1,4 @@
-"""What ``make train`` runs: the main job on Fashion-MNIST, or, where that cannot be had, on drawn garments."""
+"""Train the MLP on Fashion-MNIST, or on synthetic garments if Fashion-MNIST is unavailable: ``make train``."""
 
 import os
 import subprocess
@@ -9,20 +9,20 @@ from dive.config.compose import compose_resolved
 from dive.data import archive_files, fashion_mnist_files
 from dive.errors import DataError
 
-TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # as a person would type it
+TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # short, as it is printed and recorded
 
 
 def main() -> int:
-    """Choose the data, say so where it is not the real set, train; arguments go on to ``train.py``."""
-    published = compose_resolved("data=fashion_mnist")["data"]
+    """Choose the data set, print why if it is not Fashion-MNIST, and pass all arguments on to ``train.py``."""
+    settings = compose_resolved("data=fashion_mnist")["data"]
     data = []
     try:
         fashion_mnist_files.ensure_downloaded(
-            archive_files.raw_folder(published["root"]), published["mirror"], published["timeout"]
+            archive_files.raw_folder(settings["root"]), settings["mirror"], settings["timeout"]
         )
     except DataError as error:
-        why = str(error).removesuffix(archive_files.HELP).strip()
-        print(f"{why} Training on drawn garments instead (data=garments).", flush=True)
+        reason = str(error).removesuffix(archive_files.HELP).strip()
+        print(f"{reason} Training on synthetic garments instead (data=garments).", flush=True)
         data = ["data=garments"]
     return subprocess.run([sys.executable, TRAIN, "model=mlp", *data, *sys.argv[1:]]).returncode
 

@@ -1,45 +1,38 @@
-"""Docstrings for the site: examples as blocks of code, and names in backquotes as links to what they name."""
+"""Griffe extension for the site: examples in docstrings become code blocks, names in backquotes become links."""
 
 import re
 from typing import Any
 
 from griffe import Extension, NameResolutionError, Object
 
-# Lines from a prompt on, up to an empty line.
+# From a prompt to the next empty line.
 EXAMPLE = re.compile(r"(?m)^>>> .*(?:\n.+)*")
 NAME = re.compile(r"(?<![`\[\w])`([A-Za-z_][\w.]*)`(?![`\]])")
 
 
 class Docstrings(Extension):
-    """Rewrites them as they are loaded."""
+    """Rewrites the docstrings of a package."""
 
     def on_package(self, *, pkg: Object, **_: Any) -> None:
-        """Now that all is loaded, so that names can be resolved."""
+        """Rewrite all docstrings once the whole package is loaded, so that names can be resolved."""
         self._rewrite(pkg)
 
     def _rewrite(self, owner: Object) -> None:
         if owner.docstring is not None:
-            owner.docstring.value = NAME.sub(lambda found: linked(found, owner), fenced(owner.docstring.value))
+            examples = EXAMPLE.sub(r"```pycon\n\g<0>\n```", owner.docstring.value)
+            owner.docstring.value = NAME.sub(lambda match: link(match, owner), examples)
         for member in owner.members.values():
             if not member.is_alias:
                 self._rewrite(member)
 
 
-def fenced(docstring: str) -> str:
-    """A docstring whose examples are blocks of code."""
-    return EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", docstring)
-
-
-def linked(found: re.Match[str], owner: Object) -> str:
-    """A name in backquotes as a link, where it means something public of dive that stands elsewhere."""
+def link(match: re.Match[str], owner: Object) -> str:
+    """A link to a name in backquotes if it resolves to a documented public object of dive other than its owner."""
     try:
-        path = owner.resolve(found[1])
-    except NameResolutionError:
-        return found[0]
-    if not path.startswith("dive.") or "._" in path or path == owner.path or "(" in path:
-        return found[0]
-    try:
+        path = owner.resolve(match[1])
+        if not path.startswith("dive.") or "._" in path or path == owner.path or "(" in path:
+            return match[0]
         target = owner.modules_collection[path]
-    except KeyError:
-        return found[0]
-    return f"[{found[0]}][{target.canonical_path}]" if target.has_docstring else found[0]
+    except (NameResolutionError, KeyError):
+        return match[0]
+    return f"[{match[0]}][{target.canonical_path}]" if target.has_docstring else match[0]

@@ -1,4 +1,4 @@
-"""Fetch Fashion-MNIST ahead of time, or with ``--from DIR`` import it, and check it."""
+"""Download Fashion-MNIST, or import it from a local folder with ``--from DIR``, and verify its checksums."""
 
 import argparse
 from pathlib import Path
@@ -9,7 +9,7 @@ from dive.errors import one_line_errors
 
 
 def main() -> None:
-    """Leave the four files, checked, in the data folder; or end with one line that says why not."""
+    """Put the four verified files into the data folder, or exit with a one-line error."""
     data = compose_resolved("data=fashion_mnist")["data"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -22,7 +22,7 @@ def main() -> None:
         if arguments.source:
             fashion_mnist_files.import_files(arguments.source, folder)
         fashion_mnist_files.ensure_downloaded(folder, data["mirror"], data["timeout"])
-    print(f"Fashion-MNIST is in {folder}, checked.")
+    print(f"Fashion-MNIST is in {folder}; checksums verified.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all tests share: quiet Lightning, the real data set, a web server, short runs of any configuration."""
+"""Shared fixtures: silenced Lightning, the real data set, a web server, short runs of any configuration."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Some tests take minutes, or optional packages: `make test-sweeps` and others name their folders."""
+    """Skip the folders of slow tests and optional packages unless named, as by `make test-sweeps`."""
     folder = collection_path.name
     if collection_path.parent != ROOT / "tests" or folder not in ("browser", "extras", "faults", "slow", "slurm"):
         return None
@@ -38,25 +38,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(autouse=True)
 def quiet_lightning() -> None:
-    """Warnings are errors, but for those that dive itself silences; pytest resets filters before each test."""
+    """Turn warnings into errors, except those that dive silences; pytest resets the filters before each test."""
     silence_lightning()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker."""
-    config.addinivalue_line("markers", "curves: the test looks at curves.png")
+    """Register the marker."""
+    config.addinivalue_line("markers", "curves: the test reads curves.png")
 
 
 @pytest.fixture(autouse=True)
-def curves_without_ink(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave an empty curves.png, but where tests look at it: to draw it takes longer than a short run."""
+def empty_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write an empty curves.png unless the test reads it: drawing takes longer than a short run."""
     if request.node.get_closest_marker("curves") is None:
         monkeypatch.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
 
 
 @pytest.fixture(autouse=True)
-def loggers_as_they_were() -> Iterator[None]:
-    """A run sends its messages to its own files; afterwards nobody listens any more."""
+def restored_loggers() -> Iterator[None]:
+    """Remove the log handlers of runs after each test."""
     yield
     for name in LOG_LEVELS:
         logger = logging.getLogger(name)
@@ -68,7 +68,7 @@ def loggers_as_they_were() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The data folder that holds the real Fashion-MNIST; skips where there is none."""
+    """The data folder with the real Fashion-MNIST; skips the test if there is none."""
     for root in (os.environ.get("DIVE_DATA"), ROOT / "data", ROOT.parent / "shared" / "data"):
         if root and (Path(root) / "FashionMNIST" / "raw" / "train-images-idx3-ubyte.gz").is_file():
             return Path(root)
@@ -80,34 +80,34 @@ Answer = Callable[[str, Pause], Iterable[bytes]]
 
 
 class Server(ThreadingHTTPServer):
-    """A web server on this machine, which sends just the bytes that it is told to send.
+    """A local web server that sends given bytes.
 
     Args:
-        answer: for the last part of an address, the pieces that go over the wire, head and all. To wait between
-            them, it calls its second argument, which returns at once when the test is over.
+        answer: receives the last part of a URL and a sleep function, which returns at once when the test is over;
+            yields the bytes of the response, including the header.
 
     Attributes:
         url: its address.
-        asked: how often each file was asked for.
+        requests: the number of requests of each file.
     """
 
     daemon_threads = True
 
     def __init__(self, answer: Answer) -> None:
-        self.asked: Counter[str] = Counter()
-        self.delegate = threading.Event()
+        self.requests: Counter[str] = Counter()
+        self.closing = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
-                server.asked[name] += 1
-                with suppress(ConnectionError):  # whoever asked has gone
-                    for piece in answer(name, server.over.wait):
-                        self.wfile.write(piece)
+                server.requests[name] += 1
+                with suppress(ConnectionError):  # the client has disconnected
+                    for chunk in answer(name, server.closing.wait):
+                        self.wfile.write(chunk)
 
             def log_message(self, *args: Any) -> None:
-                """Nothing on stderr."""
+                """Write nothing to stderr."""
 
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
@@ -115,7 +115,7 @@ class Server(ThreadingHTTPServer):
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server]]:
-    """Start web servers, and stop them at the end."""
+    """Start web servers that are stopped after the test."""
     running: list[tuple[Server, threading.Thread]] = []
     monkeypatch.setenv("no_proxy", "*")
 
@@ -128,20 +128,20 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Server
 
     yield start
     for server, thread in running:
-        server.over.set()
+        server.closing.set()
         server.shutdown()
         thread.join()
         server.server_close()
 
 
 def lean(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """Overrides without pictures for TensorBoard, unless they say so: drawing takes longer than a short run."""
-    chosen = any(word.startswith(("callbacks=", "resume=")) for word in overrides)
+    """Disable TensorBoard images unless callbacks are chosen: drawing takes longer than a short run."""
+    chosen = any(override.startswith(("callbacks=", "resume=")) for override in overrides)
     return overrides if chosen else ("callbacks=lean", *overrides)
 
 
 class Fitted(NamedTuple):
-    """What a run in this process leaves."""
+    """A fitted task, its trainer and its resolved configuration."""
 
     task: Task
     trainer: Trainer
@@ -150,7 +150,7 @@ class Fitted(NamedTuple):
 
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Fitted]:
-    """Compose, build and fit, as train.py does: ``fit("model=mlp", "data=garments")``."""
+    """Compose, instantiate and fit as train.py does: ``fit("model=mlp", "data=garments")``."""
 
     def fitted(*overrides: str) -> Fitted:
         config = compose_resolved("trainer=cpu", *lean(overrides))
@@ -165,7 +165,7 @@ def fit(tmp_path: Path) -> Callable[..., Fitted]:
 
 
 class Finished(NamedTuple):
-    """A run of train.py: its directory and its result."""
+    """The directory and result of a run of train.py."""
 
     directory: Path
     result: dict[str, Any]
@@ -173,12 +173,13 @@ class Finished(NamedTuple):
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
-    """Run train.py in this process, in a new directory unless one is named: ``train("model=mlp")``."""
+    """Run train.py in this process, by default in a new directory: ``train("model=mlp")``."""
 
     def trained(*overrides: str, directory: Path | None = None) -> Finished:
         run = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        placed = () if any(word.startswith("resume=") for word in overrides) else (f"hydra.run.dir={run}",)
-        monkeypatch.setattr(sys, "argv", ["train.py", *lean(overrides), *placed])
+        resumes = any(override.startswith("resume=") for override in overrides)
+        run_dir = () if resumes else (f"hydra.run.dir={run}",)
+        monkeypatch.setattr(sys, "argv", ["train.py", *lean(overrides), *run_dir])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         return Finished(run, json.loads((run / "result.json").read_text()))
@@ -186,60 +187,60 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fini
     return trained
 
 
-CLOCK = ("seconds", "train_seconds", "samples_per_second", "peak_memory_mb")
+TIMINGS = ("seconds", "train_seconds", "samples_per_second", "peak_memory_mb")
 
 
 @pytest.fixture
 def differences() -> Callable[[Path, Path], list[str]]:
-    """Where two runs differ, clocks and folders excepted: checkpoints, metrics, events of TensorBoard, results."""
+    """List the differences of two runs in checkpoints, metrics, events and result, except timings and paths."""
 
     def differ(one: Path, other: Path) -> list[str]:
-        return list(different(story(one), story(other), ""))
+        return list(different(load_outcome(one), load_outcome(other), ""))
 
     return differ
 
 
-def story(directory: Path) -> dict[str, Any]:
-    """What a run has come to."""
+def load_outcome(directory: Path) -> dict[str, Any]:
+    """The checkpoints, result, metrics and TensorBoard scalars of a run, without timings and paths."""
     import pandas as pd  # slow, and few tests compare runs
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     result = json.loads((directory / "result.json").read_text())
     events = EventAccumulator(str(directory)).Reload()
-    told = {
+    outcome = {
         "last": checkpoint_io.load_checkpoint(directory / "checkpoints" / "last.ckpt"),
         "best": checkpoint_io.load_checkpoint(directory / "checkpoints" / "best.ckpt"),
-        "result": {name: value for name, value in result.items() if name not in CLOCK},
+        "result": {name: value for name, value in result.items() if name not in TIMINGS},
         "metrics": pd.read_csv(directory / "metrics.csv", dtype=str).fillna("").to_dict(),
         "tensorboard": {
             tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]
         },
     }
-    timeless: dict[str, Any] = without_clock(told, str(directory))
-    return timeless
+    normalized: dict[str, Any] = normalize(outcome, str(directory))
+    return normalized
 
 
-def without_clock(value: Any, directory: str) -> Any:
-    """A story without its times and its place."""
+def normalize(value: Any, directory: str) -> Any:
+    """Remove timings and the path of the run directory."""
     if isinstance(value, dict):
         return {
-            without_clock(name, directory): without_clock(item, directory)
+            normalize(name, directory): normalize(item, directory)
             for name, item in value.items()
             if "seconds" not in str(name) and "per_second" not in str(name)
         }
     if isinstance(value, list | tuple):
-        return [without_clock(item, directory) for item in value]
+        return [normalize(item, directory) for item in value]
     return value.replace(directory, "") if isinstance(value, str) else value
 
 
 def different(one: Any, other: Any, key: str) -> Iterable[str]:
-    """The keys at which two stories are not the same to the bit."""
+    """Yield the keys at which two nested values are not bit-identical."""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for name in one:
             yield from different(one[name], other[name], f"{key}.{name}")
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
-            yield from different(mine, yours, f"{key}[{i}]")
+        for i, (first, second) in enumerate(zip(one, other, strict=True)):
+            yield from different(first, second, f"{key}[{i}]")
     elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         if not torch.equal(one, other):
             yield key

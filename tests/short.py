@@ -1,4 +1,4 @@
-"""Experiments that take a second."""
+"""Overrides that shorten any experiment to about a second."""
 
 from dive.config.compose import compose_resolved
 
@@ -9,7 +9,7 @@ FEW_IMAGES = (
 
 
 def shortened(experiment: str) -> tuple[str, ...]:
-    """The overrides of an experiment on few images, or on its own numbers."""
-    words = (f"experiment={experiment}", "trainer=cpu")
-    own = compose_resolved(*words)["data"]["_target_"]
-    return (*words, *FEW_IMAGES) if own == "dive.data.FashionMNISTDataModule" else words
+    """The overrides of an experiment: on a few synthetic images instead of Fashion-MNIST, or on its own data."""
+    overrides = (f"experiment={experiment}", "trainer=cpu")
+    data_class = compose_resolved(*overrides)["data"]["_target_"]
+    return (*overrides, *FEW_IMAGES) if data_class == "dive.data.FashionMNISTDataModule" else overrides

@@ -1,4 +1,4 @@
-"""The entry, as people use it: what a run leaves, and that it can be trusted."""
+"""train.py end to end: run directory contents, reproducibility, resuming."""
 
 import json
 import os
@@ -29,14 +29,14 @@ def assert_same_weights(one: Path, other: Path) -> None:
     torch.testing.assert_close(weights(one), weights(other), rtol=0, atol=0)
 
 
-def without_clock(metrics: dict[str, Any]) -> dict[str, Any]:
+def without_throughput(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "train/samples_per_second"}
 
 
-def test_a_run_leaves_its_whole_story(train: Callable[..., Any]) -> None:
+def test_run_directory_contents(train: Callable[..., Any]) -> None:
     run, result = train("model=mlp", "trainer.max_epochs=2", *FEW)
-    left = {re.sub(r"^(events\.out\.tfevents)\..*", r"\1", path.name) for path in run.iterdir()} - {".hydra"}
-    assert left == {
+    files = {re.sub(r"^(events\.out\.tfevents)\..*", r"\1", path.name) for path in run.iterdir()} - {".hydra"}
+    assert files == {
         ".lock", "checkpoints", "code.diff", "command.txt", "config.yaml", "curves.png", "environment.json",
         "events.out.tfevents", "metrics.csv", "result.json", "train.log",
     }  # fmt: skip
@@ -53,7 +53,7 @@ def test_a_run_leaves_its_whole_story(train: Callable[..., Any]) -> None:
     assert "epoch  2" in (run / "train.log").read_text()
 
 
-def test_tensorboard_shows_losses_accuracies_and_the_learning_rate(train: Callable[..., Any]) -> None:
+def test_tensorboard_contains_losses_accuracies_and_learning_rate(train: Callable[..., Any]) -> None:
     run, _ = train("model=mlp", "trainer.max_epochs=2", "scheduler=step", "scheduler.step_size=1", *FEW)
     events = EventAccumulator(str(run)).Reload()
     assert {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "test/acc"} <= set(events.Tags()["scalars"])
@@ -61,25 +61,29 @@ def test_tensorboard_shows_losses_accuracies_and_the_learning_rate(train: Callab
     assert [point.value for point in events.Scalars("lr")] == pytest.approx([0.1, 0.01])
 
 
-def test_the_same_command_twice_gives_the_same_numbers_bit_for_bit(train: Callable[..., Any]) -> None:
+def test_same_command_gives_bit_identical_results(train: Callable[..., Any]) -> None:
     command = ("model=mlp", "model.dropout=0.5", "trainer.max_epochs=2", *FEW)
     one, other = train(*command), train(*command)
-    assert without_clock(one.result["metrics"]["final"]) == without_clock(other.result["metrics"]["final"])
+    assert without_throughput(one.result["metrics"]["final"]) == without_throughput(
+        other.result["metrics"]["final"]
+    )
     assert_same_weights(one.directory, other.directory)
 
 
-def test_another_seed_gives_other_numbers(train: Callable[..., Any]) -> None:
+def test_seed_changes_the_results(train: Callable[..., Any]) -> None:
     command = ("model=mlp", "trainer.max_epochs=1", *FEW)
     assert train(*command, "seed=0").result["score"] != train(*command, "seed=1").result["score"]
 
 
-def test_a_resumed_run_ends_like_one_that_was_never_stopped(train: Callable[..., Any]) -> None:
-    straight = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=4", *FEW)
+def test_resumed_run_equals_an_uninterrupted_one(train: Callable[..., Any]) -> None:
+    uninterrupted = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=4", *FEW)
     stopped = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=2", *FEW)
     resumed = train(f"resume={stopped.directory}", "trainer.max_epochs=4", directory=stopped.directory)
     assert resumed.result["epochs"] == 4
-    assert without_clock(resumed.result["metrics"]["final"]) == without_clock(straight.result["metrics"]["final"])
-    assert_same_weights(resumed.directory, straight.directory)
+    assert without_throughput(resumed.result["metrics"]["final"]) == without_throughput(
+        uninterrupted.result["metrics"]["final"]
+    )
+    assert_same_weights(resumed.directory, uninterrupted.directory)
     assert len((stopped.directory / "command.txt").read_text().splitlines()) == 2
 
 
@@ -87,7 +91,7 @@ def test_a_resumed_run_ends_like_one_that_was_never_stopped(train: Callable[...,
     ("experiment", "bound"),
     [("linear_regression_scratch", 0.3), ("linear_regression", 0.3), ("linear_regression_zero_init", 0.1)],
 )
-def test_linear_regression_finds_the_true_coefficients(
+def test_linear_regression_recovers_the_true_coefficients(
     experiment: str, bound: float, train: Callable[..., Any]
 ) -> None:
     _, result = train(f"experiment={experiment}", "trainer=cpu")
@@ -98,9 +102,9 @@ def test_linear_regression_finds_the_true_coefficients(
     assert "test/loss" not in result["metrics"]["best"]
 
 
-def test_weight_decay_from_scratch_is_that_of_the_optimizer(train: Callable[..., Any]) -> None:
+def test_weight_decay_from_scratch_equals_the_optimizer_s(train: Callable[..., Any]) -> None:
     zero = ("model.sigma=0", "trainer=cpu")
-    # The concise loss has twice the gradient of ours: half the learning rate and twice lambda make the same steps.
+    # The built-in loss has twice the gradient: half the learning rate and twice lambda give the same steps.
     scratch = train("experiment=weight_decay_scratch", *zero)
     concise = train("experiment=weight_decay", "optimizer.lr=0.005", "optimizer.weight_decay=6", *zero)
     one, other = weights(scratch.directory), weights(concise.directory)
@@ -110,7 +114,7 @@ def test_weight_decay_from_scratch_is_that_of_the_optimizer(train: Callable[...,
     assert other["model.net.weight"].norm() < 0.9 * weights(plain.directory)["model.net.weight"].norm()
 
 
-def test_early_stopping_stops(train: Callable[..., Any]) -> None:
+def test_early_stopping_stops_training(train: Callable[..., Any]) -> None:
     stop = (
         "callbacks=early_stopping",
         "callbacks.early_stopping.patience=0",
@@ -119,28 +123,30 @@ def test_early_stopping_stops(train: Callable[..., Any]) -> None:
     assert train("model=mlp", *stop, *FEW).result["epochs"] == 2
 
 
-def test_gradient_clipping_shortens_the_steps(train: Callable[..., Any]) -> None:
+def test_gradient_clipping_limits_the_steps(train: Callable[..., Any]) -> None:
     command = ("model=mlp", "trainer.max_epochs=1", "optimizer.lr=1e-6", *FEW)
     start = weights(train(*command).directory)
     free = weights(train(*command, "optimizer.lr=1").directory)
     clipped = weights(train(*command, "optimizer.lr=1", "trainer.gradient_clip_val=0.01").directory)
-    moved, moved_less = (sum(float((end[k] - start[k]).norm()) for k in start) for end in (free, clipped))
-    assert moved_less < 0.1 * moved
+    free_distance, clipped_distance = (
+        sum(float((end[k] - start[k]).norm()) for k in start) for end in (free, clipped)
+    )
+    assert clipped_distance < 0.1 * free_distance
 
 
-def test_debug_overfit_drives_the_training_loss_down(train: Callable[..., Any]) -> None:
+def test_debug_overfit_reduces_the_training_loss(train: Callable[..., Any]) -> None:
     _, result = train(
         "model=mlp", "debug=overfit", "data=garments", "data.num_train=512", "data.val_size=128", "trainer=cpu"
     )
     assert result["metrics"]["final"]["train/loss"] < 0.05
 
 
-def test_debug_profile_leaves_a_profile(train: Callable[..., Any]) -> None:
+def test_debug_profile_writes_a_profile(train: Callable[..., Any]) -> None:
     run, _ = train("model=mlp", "debug=profile", *FEW)
     assert "run_training_batch" in (run / "fit-profile.txt").read_text()
 
 
-def test_precision_and_compile_are_settings(train: Callable[..., Any]) -> None:
+def test_precision_and_compile_are_options(train: Callable[..., Any]) -> None:
     few = ("model=softmax_regression", "trainer.max_epochs=1", *FEW)
     full = train(*few).result["score"]
     assert train(*few, "trainer.precision=bf16-mixed").result["score"] == pytest.approx(full, abs=0.05)
@@ -149,10 +155,10 @@ def test_precision_and_compile_are_settings(train: Callable[..., Any]) -> None:
     assert set(weights(compiled.directory)) == {"model.net.1.weight", "model.net.1.bias"}
 
 
-def test_two_processes_take_the_steps_of_one(train: Callable[..., Any], tmp_path: Path) -> None:
+def test_ddp_with_two_processes_equals_one_process(train: Callable[..., Any], tmp_path: Path) -> None:
     command = ("model=mlp", "trainer.max_epochs=2", *FEW[:-1])
     run = tmp_path / "two"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "train.py", *command, "trainer=ddp", f"hydra.run.dir={run}"],
         cwd=ROOT,
         env=os.environ | {"PYTHONWARNINGS": "default"},
@@ -160,15 +166,15 @@ def test_two_processes_take_the_steps_of_one(train: Callable[..., Any], tmp_path
         text=True,
         timeout=240,
     )
-    assert done.returncode == 0, done.stderr
-    two = json.loads((run / "result.json").read_text())
+    assert process.returncode == 0, process.stderr
+    ddp = json.loads((run / "result.json").read_text())
     one = train(*command, "trainer=cpu")
-    assert two["metrics"]["final"]["val/acc"] == pytest.approx(one.result["metrics"]["final"]["val/acc"], abs=0.01)
+    assert ddp["metrics"]["final"]["val/acc"] == pytest.approx(one.result["metrics"]["final"]["val/acc"], abs=0.01)
     torch.testing.assert_close(weights(run), weights(one.directory), rtol=0, atol=1e-5)
-    assert done.stdout.count("best epoch") == 1
+    assert process.stdout.count("best epoch") == 1
 
 
-def test_two_processes_share_a_last_batch_of_one_example_also_in_sequence_and_go_on(tmp_path: Path) -> None:
+def test_ddp_with_a_last_batch_of_one_example_trains_and_resumes(tmp_path: Path) -> None:
     command = (
         "model=linear_regression",
         "data.num_train=33",
@@ -180,12 +186,12 @@ def test_two_processes_share_a_last_batch_of_one_example_also_in_sequence_and_go
         [sys.executable, "train.py", *command, f"hydra.run.dir={tmp_path}"], cwd=ROOT, check=True, timeout=120
     )
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 6
-    more = [f"resume={tmp_path}", "trainer.max_epochs=4"]
-    subprocess.run([sys.executable, "train.py", *more], cwd=ROOT, check=True, timeout=120)
+    resume = [f"resume={tmp_path}", "trainer.max_epochs=4"]
+    subprocess.run([sys.executable, "train.py", *resume], cwd=ROOT, check=True, timeout=120)
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 8
 
 
-def test_a_sweep_over_models_gives_each_its_own_data(real_data: Path, tmp_path: Path) -> None:
+def test_each_model_of_a_sweep_uses_its_own_data(real_data: Path, tmp_path: Path) -> None:
     command = ["-m", "model=linear_regression,softmax_regression,mlp", "debug=fast", f"hydra.sweep.dir={tmp_path}"]
     environment = os.environ | {"DIVE_DATA": str(real_data)}
     subprocess.run([sys.executable, "train.py", *command], cwd=ROOT, env=environment, check=True, timeout=240)
@@ -193,7 +199,7 @@ def test_a_sweep_over_models_gives_each_its_own_data(real_data: Path, tmp_path: 
     assert [result["data"] for result in results] == ["synthetic_regression", "fashion_mnist", "fashion_mnist"]
 
 
-def test_the_main_job_reaches_its_accuracy_on_the_real_data(
+def test_default_training_reaches_its_accuracy_on_fashion_mnist(
     real_data: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIVE_DATA", str(real_data))
@@ -205,7 +211,7 @@ def test_the_main_job_reaches_its_accuracy_on_the_real_data(
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_says_so_and_can_go_on(
+def test_interrupted_run_can_be_resumed(
     signum: signal.Signals, code: int, tmp_path: Path, train: Callable[..., Any]
 ) -> None:
     run = tmp_path / "run"
@@ -214,10 +220,10 @@ def test_an_interrupted_run_says_so_and_can_go_on(
         assert process.stdout is not None
         next(line for line in process.stdout if line.startswith("epoch  3"))
         process.send_signal(signum)
-        rest = process.stdout.read()
+        output = process.stdout.read()
     assert process.returncode == code
-    assert f"to go on: python train.py resume={run}" in rest
+    assert f"to resume: python train.py resume={run}" in output
     assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
-    trained = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
-    resumed = train(f"resume={run}", f"trainer.max_epochs={trained + 1}", directory=run)
-    assert resumed.result["epochs"] == trained + 1
+    epochs = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] + 1
+    resumed = train(f"resume={run}", f"trainer.max_epochs={epochs + 1}", directory=run)
+    assert resumed.result["epochs"] == epochs + 1

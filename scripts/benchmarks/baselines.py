@@ -1,4 +1,4 @@
-"""What our epoch is compared with. Each peer trains a copy of the task's model, and validates, an epoch a call."""
+"""Baselines for an epoch of dive: each trains and validates a copy of the task's model, one epoch per call."""
 
 import gzip
 import importlib.util
@@ -23,13 +23,13 @@ from dive.tasks.task import Batch
 from dive.training import instantiate
 
 
-class Peer(ABC):
-    """A loop over epochs, from the task's initial weights. Subclasses say what an epoch is.
+class Baseline(ABC):
+    """A training loop that starts from the task's initial weights. Subclasses implement an epoch.
 
     Args:
-        config: of the run it is compared with.
-        data: likewise.
-        folder: an empty one, for what it writes or reads.
+        config: the configuration of the run that it is compared with.
+        data: the data of that run.
+        folder: an empty folder for files that the baseline reads or writes.
     """
 
     def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
@@ -45,42 +45,42 @@ class Peer(ABC):
         """Train and validate."""
 
     def seconds(self) -> float:
-        """How long an epoch takes."""
+        """Run an epoch and return its duration."""
         start = time.perf_counter()
         self.epoch()
         return time.perf_counter() - start
 
     def step(self, x: Tensor, y: Tensor) -> None:
-        """Descend."""
+        """Take an optimizer step on one batch."""
         loss = self.loss(self.model(x), y)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
 
 
-class HandWritten(Peer):
-    """The loop that one would write by hand over tensors in memory. No Lightning, no logging."""
+class HandWritten(Baseline):
+    """A plain training loop over tensors in memory, without Lightning and logging."""
 
     def epoch(self) -> tuple[float, int]:
-        """Train and validate; the validation loss, and how many classes were right."""
+        """Train and validate; return the validation loss and the number of correct predictions."""
         train, val = self.splits.train, self.splits.val
         for batch in torch.randperm(len(train)).split(self.batch_size):
             self.step(train.inputs[batch], train.targets[batch])
         with torch.no_grad():
-            total, right = torch.tensor(0.0), torch.tensor(0)
+            total, correct = torch.tensor(0.0), torch.tensor(0)
             for x, y in zip(val.inputs.split(self.batch_size), val.targets.split(self.batch_size), strict=True):
                 outputs: Tensor = self.model(x)
                 total += self.loss(outputs, y) * len(y)
-                right += (outputs.argmax(1) == y).sum() if y.ndim == 1 else 0
-        return total.item() / len(val), int(right)
+                correct += (outputs.argmax(1) == y).sum() if y.ndim == 1 else 0
+        return total.item() / len(val), int(correct)
 
 
-class ItemDataLoader(Peer):
-    """The same loop over torchvision's data set: each image a picture, transformed and collated one by one."""
+class ItemDataLoader(Baseline):
+    """The same loop over torchvision's dataset, which transforms and collates image by image."""
 
     def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
-        unpack(Path(config["data"]["root"]), folder)
+        extract_archives(Path(config["data"]["root"]), folder)
         self.train, self.val = (
             DataLoader(
                 datasets.FashionMNIST(str(folder), train=train, transform=transforms.ToTensor()),
@@ -99,7 +99,7 @@ class ItemDataLoader(Peer):
 
 
 class PerStepModule(pl.LightningModule):
-    """A LightningModule as most are written: metric objects, and `self.log` at each step."""
+    """A typical LightningModule: torchmetrics objects, and `self.log` in each step."""
 
     def __init__(self, model: nn.Module, loss: Any, optimizer: torch.optim.Optimizer) -> None:
         super().__init__()
@@ -116,34 +116,34 @@ class PerStepModule(pl.LightningModule):
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Train."""
+        """Compute the training loss."""
         return self._step(batch, "fit")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Validate."""
+        """Log the validation metrics."""
         self._step(batch, "val")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The one it was given."""
+        """Return the optimizer passed to the constructor."""
         return self.optimizer
 
 
-class PerStepLogging(Peer):
-    """Plain Lightning: a TensorDataset, TensorBoard, checkpoints (best and last), metrics logged at each step."""
+class PerStepLogging(Baseline):
+    """Plain Lightning: TensorDataset, TensorBoard, best and last checkpoints, metrics logged in each step."""
 
     def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
         self.module = PerStepModule(self.model, self.loss, self.optimizer)
         self.loaders = [
-            DataLoader(TensorDataset(part.inputs, part.targets), batch_size=self.batch_size, shuffle=shuffle)
-            for part, shuffle in ((self.splits.train, True), (self.splits.val, False))
+            DataLoader(TensorDataset(split.inputs, split.targets), batch_size=self.batch_size, shuffle=shuffle)
+            for split, shuffle in ((self.splits.train, True), (self.splits.val, False))
         ]
-        self.clock = Clock()
+        self.timer = EpochTimer()
         self.trainer = pl.Trainer(
             max_epochs=0,
             accelerator="cpu",
             logger=TensorBoardLogger(folder),
-            callbacks=[ModelCheckpoint(monitor="val/acc", mode="max", save_last=True), self.clock],
+            callbacks=[ModelCheckpoint(monitor="val/acc", mode="max", save_last=True), self.timer],
             default_root_dir=folder,
             num_sanity_val_steps=0,
             enable_progress_bar=False,
@@ -151,38 +151,38 @@ class PerStepLogging(Peer):
         )
 
     def epoch(self) -> None:
-        """Train and validate once more."""
+        """Train and validate for one more epoch."""
         self.trainer.fit_loop.max_epochs += 1
         self.trainer.fit(self.module, *self.loaders)
 
     def seconds(self) -> float:
-        """How long an epoch takes, without what `fit` does before and after."""
+        """Run an epoch and return its duration, without the set-up and teardown of `fit`."""
         self.epoch()
-        return self.clock.seconds
+        return self.timer.seconds
 
 
-class Clock(pl.Callback):
-    """Times an epoch, validation and checkpoints included."""
+class EpochTimer(pl.Callback):
+    """Time an epoch, including validation and checkpoints."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start."""
+        """Start the timer."""
         self.start = time.perf_counter()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop."""
+        """Stop the timer."""
         self.seconds = time.perf_counter() - self.start
 
 
-class D2LTrainer(Peer):
-    """The book's own trainer, data set and loader, from the d2l package, without its plots."""
+class D2LTrainer(Baseline):
+    """The trainer, data set and data loader of the book's d2l package, without its plots."""
 
     def __init__(self, config: Config, data: InMemoryDataModule, folder: Path) -> None:
         super().__init__(config, data, folder)
-        from d2l import torch as d2l  # type: ignore[import-not-found]  # no dependency of ours
+        from d2l import torch as d2l  # type: ignore[import-not-found]  # not a dependency
 
-        unpack(Path(config["data"]["root"]), folder / "data")
+        extract_archives(Path(config["data"]["root"]), folder / "data")
         (folder / "chapter").mkdir()
-        with chdir(folder / "chapter"):  # the package looks in ../data
+        with chdir(folder / "chapter"):  # d2l reads ../data
             images = d2l.FashionMNIST(batch_size=self.batch_size)
         module = d2l.Classifier()
         module.net, module.board.display = self.model, False
@@ -197,13 +197,13 @@ class D2LTrainer(Peer):
         self.trainer.fit_epoch()
 
 
-def book_is_here() -> bool:
-    """Whether the d2l package is installed. It is no dependency of ours."""
+def is_d2l_installed() -> bool:
+    """Return whether the d2l package is installed; it is not a dependency of dive."""
     return importlib.util.find_spec("d2l") is not None
 
 
-def unpack(root: Path, folder: Path) -> None:
-    """The four files of Fashion-MNIST, unpacked into `folder`, where torchvision looks for them."""
+def extract_archives(root: Path, folder: Path) -> None:
+    """Extract the four files of Fashion-MNIST into `folder`, in the layout that torchvision reads."""
     raw = folder / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for archive in (root / "FashionMNIST" / "raw").glob("*-ubyte.gz"):

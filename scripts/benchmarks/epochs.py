@@ -1,4 +1,4 @@
-"""Our epoch, everything on, against a peer's: one of each in turn, in one process."""
+"""Time epochs of dive, with all callbacks, and of a baseline: alternately, in one process."""
 
 import tempfile
 import time
@@ -7,54 +7,57 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from benchmarks.baselines import Peer
+from benchmarks.baselines import Baseline
 from benchmarks.paired_timing import PairedTimings
 from dive.config.compose import compose_resolved
 from dive.data.datamodule import InMemoryDataModule
 from dive.training import instantiate
 
 
-class TakeTurns(pl.Callback):
-    """Before each of our epochs, have the peer run one; then time ours, to the start of the next."""
+class AlternateEpochs(pl.Callback):
+    """Run an epoch of the baseline before each epoch of dive, and time both.
 
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
+    An epoch of dive lasts until the next one starts, so that it includes validation, checkpoints and logging.
+    """
+
+    def __init__(self, baseline: Baseline) -> None:
+        self.baseline = baseline
         self.pairs = PairedTimings()
         self._start: float | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Our last epoch ends here, after its validation, checkpoints and logging."""
+        """Stop the timer of the previous epoch, run the baseline, and start the timer."""
         self._stop()
-        self.pairs.peers.append(self.peer.seconds())
+        self.pairs.baseline.append(self.baseline.seconds())
         self._start = time.perf_counter()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The last one, too, has been saved and logged."""
+        """Stop the timer of the last epoch."""
         self._stop()
 
     def _stop(self) -> None:
         if self._start is not None:
-            self.pairs.ours.append(time.perf_counter() - self._start)
+            self.pairs.dive.append(time.perf_counter() - self._start)
 
 
-def against(
-    peer: type[Peer], overrides: Sequence[str], repeats: int, data: InMemoryDataModule | None = None
+def time_epochs(
+    baseline: type[Baseline], overrides: Sequence[str], repeats: int, data: InMemoryDataModule | None = None
 ) -> PairedTimings:
-    """Epochs of ours and of a peer's, after one of each to warm up.
+    """Time pairs of epochs of dive and of a baseline, after one warm-up pair.
 
     Args:
-        peer: what to compare with.
-        overrides: of the configuration, ``model=mlp``.
-        repeats: pairs of epochs.
-        data: in the place of the configured one.
+        baseline: the class of the baseline.
+        overrides: configuration overrides, such as ``model=mlp``.
+        repeats: number of pairs.
+        data: replaces the configured data module.
     """
     config = compose_resolved(*overrides, f"trainer.max_epochs={repeats + 1}", "trainer.accelerator=cpu")
-    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs:
+    with tempfile.TemporaryDirectory() as run_dir, tempfile.TemporaryDirectory() as baseline_dir:
         pl.seed_everything(config["seed"], verbose=False)
         data = data or instantiate.instantiate_datamodule(config)
         task = instantiate.instantiate_task(config, data)
-        turns = TakeTurns(peer(config, data, Path(theirs)))
-        trainer = instantiate.instantiate_trainer(config, Path(ours))
-        trainer.callbacks.insert(0, turns)
+        callback = AlternateEpochs(baseline(config, data, Path(baseline_dir)))
+        trainer = instantiate.instantiate_trainer(config, Path(run_dir))
+        trainer.callbacks.insert(0, callback)
         trainer.fit(task, data)
-    return PairedTimings(turns.pairs.ours[1:], turns.pairs.peers[1:])
+    return PairedTimings(callback.pairs.dive[1:], callback.pairs.baseline[1:])

@@ -1,4 +1,4 @@
-"""Two things timed in turn: what counts is the ratio within a pair, since machines are noisy."""
+"""Paired measurements, taken alternately. The ratio within a pair is robust against a noisy machine."""
 
 import statistics
 from collections.abc import Callable
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class PairedTimings:
-    """Figures of ours and of a peer's, pair by pair: seconds, or megabytes."""
+    """Measurements of dive and of a baseline, pair by pair, in seconds or megabytes."""
 
-    ours: list[float] = field(default_factory=list)
-    peers: list[float] = field(default_factory=list)
+    dive: list[float] = field(default_factory=list)
+    baseline: list[float] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
-        """Ours against the peer's, pair by pair."""
-        return [ours / peer for ours, peer in zip(self.ours, self.peers, strict=True)]
+        """The ratio of dive to the baseline in each pair."""
+        return [dive / baseline for dive, baseline in zip(self.dive, self.baseline, strict=True)]
 
     @property
     def ratio(self) -> float:
@@ -24,19 +24,19 @@ class PairedTimings:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quartiles of the ratios; where there are too few, the smallest and the largest."""
-        if len(self.ours) < 4:
+        """The quartiles of the ratios; with fewer than four pairs, the minimum and the maximum."""
+        if len(self.dive) < 4:
             return min(self.ratios), max(self.ratios)
         low, _, high = statistics.quantiles(self.ratios, n=4)
         return low, high
 
 
 def time_in_turn(
-    ours: Callable[[], float], peer: Callable[[], float], repeats: int, warm_up: int = 1
+    dive: Callable[[], float], baseline: Callable[[], float], repeats: int, warm_up: int = 1
 ) -> PairedTimings:
-    """Let both run in turn; each returns its figure. Warm-up pairs are not counted."""
+    """Call both alternately; each returns its measurement. Warm-up pairs are dropped."""
     pairs = PairedTimings()
     for _ in range(warm_up + repeats):
-        pairs.peers.append(peer())
-        pairs.ours.append(ours())
-    return PairedTimings(pairs.ours[warm_up:], pairs.peers[warm_up:])
+        pairs.baseline.append(baseline())
+        pairs.dive.append(dive())
+    return PairedTimings(pairs.dive[warm_up:], pairs.baseline[warm_up:])

@@ -1,4 +1,4 @@
-"""Whole processes, ours and a peer's in turn: how soon they start, how much memory they take."""
+"""Measure whole processes, of dive and of a baseline alternately: start-up time, run time and memory."""
 
 import json
 import subprocess
@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.paired_timing import PairedTimings, time_in_turn
 
@@ -18,10 +17,10 @@ IMPORT = "import torch, pytorch_lightning"
 HOLD_DATA = f"""{IMPORT}
 images = torch.ones({{images}}, 28 * 28, dtype=torch.uint8)
 floats = images.float()
-from dive.runs.run import peak_memory_mb  # after the peak
+from dive.runs.run import peak_memory_mb  # imported after the peak
 print(peak_memory_mb()["cpu"])
 """
-# train.py, until its first training step is done.
+# Runs train.py until the end of its first training step.
 FIRST_STEP = """
 import os, runpy, sys
 from dive.tasks.task import Task
@@ -36,71 +35,73 @@ runpy.run_path("train.py", run_name="__main__")
 """
 
 
-def run(command: Sequence[str]) -> str:
-    """What a Python process says; it runs in the project's folder."""
+def run_python(command: Sequence[str]) -> str:
+    """Run Python with these arguments in the project's root, and return its output."""
     done = subprocess.run([sys.executable, *command], cwd=ROOT, check=True, capture_output=True, text=True)
     return done.stdout
 
 
 def seconds(command: Sequence[str]) -> float:
-    """How long a Python process takes."""
+    """Duration of a Python process."""
     start = time.perf_counter()
-    run(command)
+    run_python(command)
     return time.perf_counter() - start
 
 
-def placed(command: Sequence[str], measure: Callable[[Sequence[str], Path], float]) -> float:
-    """The figure of a run that leaves its directory in a temporary folder."""
+def in_temporary_run_dir(command: Sequence[str], measure: Callable[[Sequence[str], Path], float]) -> float:
+    """Measure a command whose run directory is temporary."""
     with tempfile.TemporaryDirectory() as folder:
         return measure([*command, f"hydra.run.dir={folder}/run"], Path(folder) / "run")
 
 
-def start_up(arguments: Sequence[str], peer: str, repeats: int) -> PairedTimings:
-    """``python train.py`` that only answers, against a process that runs the statements of `peer`."""
-    return time_in_turn(partial(seconds, ["train.py", *arguments]), partial(seconds, ["-c", peer]), repeats)
+def time_start_up(arguments: Sequence[str], statements: str, repeats: int) -> PairedTimings:
+    """``python train.py`` with arguments that train nothing, against a process that runs `statements`."""
+    return time_in_turn(partial(seconds, ["train.py", *arguments]), partial(seconds, ["-c", statements]), repeats)
 
 
-def first_step(overrides: Sequence[str], repeats: int) -> PairedTimings:
-    """``python train.py`` until its first step is done, against the import of torch and Lightning alone."""
+def time_first_step(overrides: Sequence[str], repeats: int) -> PairedTimings:
+    """``python train.py`` until the end of its first step, against the import of torch and Lightning."""
     command = ["-c", FIRST_STEP, *overrides]
-    ours = partial(placed, command, lambda whole, _: seconds(whole))
-    return time_in_turn(ours, partial(seconds, ["-c", IMPORT]), repeats)
+    dive = partial(in_temporary_run_dir, command, lambda command, _: seconds(command))
+    return time_in_turn(dive, partial(seconds, ["-c", IMPORT]), repeats)
 
 
-def recorded(command: Sequence[str], directory: Path) -> dict[str, Any]:
-    """The result of a run that leaves its directory there."""
-    run(command)
-    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
-    return result
+def run_seconds(command: Sequence[str], directory: Path) -> float:
+    """Duration of a run as recorded in its result.json, without imports."""
+    run_python(command)
+    return float(json.loads((directory / "result.json").read_text())["seconds"])
 
 
-def runs(ours: Sequence[str], theirs: Sequence[str], repeats: int) -> PairedTimings:
-    """Whole runs, imports apart, against the same with other overrides."""
-
-    def whole(command: Sequence[str], directory: Path) -> float:
-        return float(recorded(command, directory)["seconds"])
-
-    one, other = (partial(placed, ["train.py", *words], whole) for words in (ours, theirs))
-    return time_in_turn(one, other, repeats)
+def run_peak_memory_mb(command: Sequence[str], directory: Path) -> float:
+    """Peak memory of a run as recorded in its result.json."""
+    run_python(command)
+    return float(json.loads((directory / "result.json").read_text())["peak_memory_mb"]["cpu"])
 
 
-def memory(overrides: Sequence[str], images: int, repeats: int) -> PairedTimings:
-    """The most megabytes that a run holds, and a process with its images once as bytes and once as floats."""
-
-    def peak(command: Sequence[str], directory: Path) -> float:
-        return float(recorded(command, directory)["peak_memory_mb"]["cpu"])
-
-    ours = partial(placed, ["train.py", "trainer=cpu", "trainer.max_epochs=2", *overrides], peak)
-    return time_in_turn(ours, lambda: float(run(["-c", HOLD_DATA.format(images=images)])), repeats, warm_up=0)
+def time_runs(overrides: Sequence[str], baseline: Sequence[str], repeats: int) -> PairedTimings:
+    """Whole runs, against runs with other overrides."""
+    dive, other = (
+        partial(in_temporary_run_dir, ["train.py", *words], run_seconds) for words in (overrides, baseline)
+    )
+    return time_in_turn(dive, other, repeats)
 
 
-def sweeps(overrides: Sequence[str], jobs: int) -> PairedTimings:
-    """A sweep of one-epoch jobs on all cores, against the same one job by job."""
+def measure_memory(overrides: Sequence[str], images: int, repeats: int) -> PairedTimings:
+    """Peak megabytes of a run, against a process that holds the images as bytes and as floats."""
+    command = ["train.py", "trainer=cpu", "trainer.max_epochs=2", *overrides]
+    dive = partial(in_temporary_run_dir, command, run_peak_memory_mb)
+    return time_in_turn(
+        dive, lambda: float(run_python(["-c", HOLD_DATA.format(images=images)])), repeats, warm_up=0
+    )
+
+
+def time_sweeps(overrides: Sequence[str], jobs: int) -> PairedTimings:
+    """A sweep of one-epoch jobs with the parallel launcher, against the same sweep with the serial one."""
     command = ["train.py", "-m", "trainer=cpu", "trainer.max_epochs=1", *overrides]
     seeds = ",".join(str(seed) for seed in range(jobs))
 
-    def whole(launcher: str) -> float:
+    def sweep_seconds(launcher: str) -> float:
         with tempfile.TemporaryDirectory() as folder:
             return seconds([*command, f"seed={seeds}", f"launcher={launcher}", f"hydra.sweep.dir={folder}"])
 
-    return time_in_turn(partial(whole, "parallel"), partial(whole, "serial"), repeats=1, warm_up=0)
+    return time_in_turn(partial(sweep_seconds, "parallel"), partial(sweep_seconds, "serial"), repeats=1, warm_up=0)

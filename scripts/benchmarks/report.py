@@ -1,4 +1,4 @@
-"""Comparisons as lines, as tables, and as docs/benchmarks.md."""
+"""Format benchmark results as lines, as Markdown tables, and as docs/benchmarks.md."""
 
 import platform
 import re
@@ -13,18 +13,19 @@ import torch
 from benchmarks.paired_timing import PairedTimings
 
 ROOT = Path(__file__).parents[2]
-PICTURE = ROOT / "docs" / "figures" / "benchmarks_growth.png"
-SHOWN = {
+FIGURE = ROOT / "docs" / "figures" / "benchmarks_growth.png"
+# Sections whose table is also shown on another page, between <!-- bench --> and <!-- /bench -->.
+EMBEDDED = {
     "One epoch": "README.md",
-    "Single operations of the book": "docs/linear_regression.md",
+    "Operations of the book": "docs/linear_regression.md",
 }
-HEAD = ["ours", "compared with", "ours", "theirs", "ratio", "quartiles (pairs)", "bound"]
+HEADER = ["dive", "baseline", "dive", "baseline", "ratio", "quartiles (pairs)", "bound"]
 DOCUMENT = """# Benchmarks
 
-Written by `make bench`. Ours has everything on: TensorBoard, checkpoints, metrics.csv, accuracies, the NaN guard.
-Both sides of a line ran in turn, pair by pair; the ratio, ours to theirs, is the median over pairs, since machines
-are noisy: the same comparison in two of the tables differs by as much. A line with a bound must not be above it.
-An empty cell was not measured: no such device, or package.
+Written by `make bench`. dive runs with everything on: TensorBoard, checkpoints, metrics.csv, accuracy, the check
+for NaN. Both sides of a row run alternately, pair by pair. The ratio of dive to the baseline is the median over
+the pairs, as machines are noisy: the same comparison in two of the tables differs by that noise. A ratio must not
+exceed its bound. An empty cell was not measured because a device or a package is missing.
 
 Measured on {machine}.
 
@@ -34,54 +35,54 @@ Measured on {machine}.
 
 @dataclass
 class Row:
-    """One comparison. The ratio is ours to theirs, not to be above `bound`; without `pairs`, it was not made."""
+    """One comparison. The ratio of dive to the baseline must not exceed `bound`; no `pairs`: not measured."""
 
-    what: str
-    peer: str
+    name: str
+    baseline: str
     pairs: PairedTimings | None
     bound: float | None = None
     unit: str = "s"
 
     @property
     def met(self) -> bool:
-        """Whether its bound is."""
+        """Whether the bound is met."""
         return self.pairs is None or self.bound is None or self.pairs.ratio <= self.bound
 
     @property
     def cells(self) -> list[str]:
-        """Of the table."""
+        """The cells of the table row, in the order of `HEADER`."""
         if self.pairs is None:
-            return [self.what, self.peer, "", "", "", "", ""]
-        ours, theirs = (
-            f"{statistics.median(side):.3g} {self.unit}" for side in (self.pairs.ours, self.pairs.peers)
+            return [self.name, self.baseline, "", "", "", "", ""]
+        dive, baseline = (
+            f"{statistics.median(side):.3g} {self.unit}" for side in (self.pairs.dive, self.pairs.baseline)
         )
         low, high = self.pairs.spread
         bound = "" if self.bound is None else f"{self.bound:.2f}: {'met' if self.met else 'NOT MET'}"
-        spread = f"{low:.3g} to {high:.3g} ({len(self.pairs.ours)})"
-        return [self.what, self.peer, ours, theirs, f"{self.pairs.ratio:.3g}", spread, bound]
+        spread = f"{low:.3g} to {high:.3g} ({len(self.pairs.dive)})"
+        return [self.name, self.baseline, dive, baseline, f"{self.pairs.ratio:.3g}", spread, bound]
 
     def __str__(self) -> str:
         return "  " + "; ".join(cell for cell in self.cells if cell)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """In Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format a table in Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, ["---"] * len(header), *rows])
 
 
-def write(sections: Sequence[str]) -> None:
-    """Write docs/benchmarks.md, and where a page shows one of its tables, that too."""
-    told = DOCUMENT.format(machine=machine(), sections="\n\n".join(sections))
-    (ROOT / "docs" / "benchmarks.md").write_text(told)
-    for section, name in SHOWN.items():
-        (shown,) = (text.partition("\n\n")[2] for text in sections if text.startswith(f"## {section}\n"))
-        block = rf"\g<1>{shown}\n\nMeasured on {machine()}.\n\g<2>"
+def write_report(sections: Sequence[str]) -> None:
+    """Write docs/benchmarks.md, and update the tables embedded in other pages."""
+    text = DOCUMENT.format(machine=machine(), sections="\n\n".join(sections))
+    (ROOT / "docs" / "benchmarks.md").write_text(text)
+    for title, name in EMBEDDED.items():
+        (content,) = (text.partition("\n\n")[2] for text in sections if text.startswith(f"## {title}\n"))
+        block = rf"\g<1>{content}\n\nMeasured on {machine()}.\n\g<2>"
         page = ROOT / name
         page.write_text(re.sub(r"(?s)(<!-- bench -->\n).*?(<!-- /bench -->)", block, page.read_text()))
 
 
 def machine() -> str:
-    """What this is measured on."""
+    """Describe processor, GPU and versions."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

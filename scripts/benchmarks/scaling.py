@@ -1,4 +1,4 @@
-"""How the time of an epoch grows with examples, batch size, hidden units and classes: a table and a picture."""
+"""How the time of an epoch scales with examples, batch size, hidden units and classes: a table and a figure."""
 
 import statistics
 from collections.abc import Mapping
@@ -8,33 +8,33 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.baselines import HandWritten
-from benchmarks.epochs import against
+from benchmarks.epochs import time_epochs
 from benchmarks.paired_timing import PairedTimings
-from benchmarks.report import PICTURE, table
+from benchmarks.report import FIGURE, markdown_table
 from dive.data.datamodule import InMemoryDataModule, Splits
 from dive.data.tensor_dataset import TensorDataset
 
-# Where one of them varies, the others are these.
-USUAL = {"examples": 10000, "batch size": 256, "hidden units": 256, "classes": 10}
-VARIED = {
+# The values of the sizes that do not vary.
+DEFAULTS = {"examples": 10000, "batch size": 256, "hidden units": 256, "classes": 10}
+SIZES = {
     "examples": (1000, 3000, 10000, 30000, 60000),
     "batch size": (16, 64, 256, 1024),
     "hidden units": (16, 64, 256, 1024),
     "classes": (2, 10, 100, 1000),
 }
 ALT = (
-    "Seconds an epoch against examples, batch size, hidden units, classes: ours lies just above the loop by hand."
+    "Seconds per epoch by examples, batch size, hidden units, classes: dive lies just above the hand-written loop."
 )
-Growth = Mapping[str, Mapping[int, PairedTimings]]
+Timings = Mapping[str, Mapping[int, PairedTimings]]
 
 
-class Noise(InMemoryDataModule):
-    """Images and labels that mean nothing, as many as wanted.
+class RandomImages(InMemoryDataModule):
+    """Random images with random labels.
 
     Args:
-        num_examples: to train on; a tenth of that to validate on.
-        num_classes: of the labels.
-        batch_size: examples of a batch.
+        num_examples: number of training examples; the validation split has a tenth of that.
+        num_classes: number of classes.
+        batch_size: examples per batch.
     """
 
     name = "noise"
@@ -55,46 +55,51 @@ class Noise(InMemoryDataModule):
         return TensorDataset(images, torch.randint(self.num_outputs, (num_examples,)))
 
 
-def growth(repeats: int) -> Growth:
-    """Epochs of the MLP, ours and by hand, while one thing varies."""
+def measure(repeats: int) -> Timings:
+    """Time epochs of the MLP against the hand-written loop while one size varies."""
     return {
-        what: {value: measure_one(USUAL | {what: value}, repeats) for value in VARIED[what]} for what in VARIED
+        name: {value: measure_one(DEFAULTS | {name: value}, repeats) for value in values}
+        for name, values in SIZES.items()
     }
 
 
-def measure_one(size: Mapping[str, int], repeats: int) -> PairedTimings:
-    """Epochs of the MLP at one size."""
-    overrides = ("model=mlp", f"model.num_hiddens=[{size['hidden units']}]")
-    data = Noise(size["examples"], size["classes"], size["batch size"])
-    return against(HandWritten, overrides, repeats, data)
+def measure_one(sizes: Mapping[str, int], repeats: int) -> PairedTimings:
+    """Time epochs of the MLP at given sizes."""
+    overrides = ("model=mlp", f"model.num_hiddens=[{sizes['hidden units']}]")
+    data = RandomImages(sizes["examples"], sizes["classes"], sizes["batch size"])
+    return time_epochs(HandWritten, overrides, repeats, data)
 
 
-def section(grown: Growth) -> str:
-    """The table, in Markdown."""
+def section(timings: Timings) -> str:
+    """Make the report's section in Markdown."""
     rows = [
-        [what, str(value), *(f"{statistics.median(side):.3g} s" for side in (p.ours, p.peers)), f"{p.ratio:.3g}"]
-        for what, points in grown.items()
-        for value, p in points.items()
+        [
+            name,
+            str(value),
+            *(f"{statistics.median(s):.3g} s" for s in (pairs.dive, pairs.baseline)),
+            f"{pairs.ratio:.3g}",
+        ]
+        for name, points in timings.items()
+        for value, pairs in points.items()
     ]
-    usual = ", ".join(f"{value} {what}" for what, value in USUAL.items())
+    defaults = ", ".join(f"{value} {name}" for name, value in DEFAULTS.items())
     return (
-        f"## How it grows\n\nOne epoch of the MLP on noise, one thing varied at a time; else {usual}. The loop "
-        f"written by hand validates in batches of the same size, ours in batches of 1024 at least.\n\n"
-        f"{table(['varied', '', 'ours', 'by hand', 'ratio'], rows)}\n\n![{ALT}](figures/{PICTURE.name})"
+        f"## Scaling\n\nOne epoch of the MLP on random images. One size varies at a time, from {defaults}."
+        " The hand-written loop validates in batches of the training batch size, dive in batches of at least 1024."
+        f"\n\n{markdown_table(['size', 'value', 'dive', 'hand-written', 'ratio'], rows)}"
+        f"\n\n![{ALT}](figures/{FIGURE.name})"
     )
 
 
-def picture(grown: Growth, path: Path) -> None:
-    """Seconds of an epoch, ours and by hand, a panel for each thing that varies."""
-    import statistics
-
+def plot(timings: Timings, path: Path) -> None:
+    """Plot the seconds per epoch of both sides, one panel per size."""
     figure = Figure(figsize=(11, 3), layout="constrained")
-    for axes, (what, points) in zip(figure.subplots(1, len(grown), sharey=True), grown.items(), strict=True):
-        for label, style, side in (("dive", "o-", "ours"), ("by hand", "s--", "peers")):
+    for axes, (name, points) in zip(figure.subplots(1, len(timings), sharey=True), timings.items(), strict=True):
+        for label, style, side in (("dive", "o-", "dive"), ("hand-written", "s--", "baseline")):
             medians = [statistics.median(getattr(pairs, side)) for pairs in points.values()]
             axes.plot(list(points), medians, style, label=label)
-        axes.set(xlabel=what, xscale="log", yscale="log")
+        axes.set(xlabel=name, xscale="log", yscale="log")
         axes.grid(alpha=0.3)
-    figure.axes[0].set_ylabel("seconds an epoch")
+    figure.axes[0].set_ylabel("seconds per epoch")
     figure.axes[0].legend()
     figure.savefig(path, dpi=110)

@@ -1,22 +1,22 @@
-"""All comparisons that are made, part by part. Each part yields its rows as they come."""
+"""The benchmark suites. Each yields its rows as they are measured; its docstring is its title."""
 
 from collections.abc import Iterator
 
 from benchmarks import operations, processes
-from benchmarks.baselines import D2LTrainer, HandWritten, ItemDataLoader, PerStepLogging, book_is_here
-from benchmarks.epochs import against
+from benchmarks.baselines import D2LTrainer, HandWritten, ItemDataLoader, PerStepLogging, is_d2l_installed
+from benchmarks.epochs import time_epochs
 from benchmarks.report import Row
 from dive.config.compose import compose_resolved
 from dive.errors import DataError
 from dive.training import instantiate
 
-HAND = "a loop written by hand"
+HAND = "hand-written loop"
 SWEEP_JOBS = 16
 Images = tuple[str, ...]
 
 
-def image_data() -> Images:
-    """Fashion-MNIST where it is; else as many drawn garments. Validated on the test set, as in the book."""
+def image_data_overrides() -> Images:
+    """Fashion-MNIST if present, else as many synthetic garments; validated on the test set, as in the book."""
     try:
         instantiate.instantiate_datamodule(compose_resolved("model=mlp", "data.download=false")).setup()
     except DataError:
@@ -27,69 +27,80 @@ def image_data() -> Images:
 def epochs(pairs: int, images: Images) -> Iterator[Row]:
     """One epoch."""
     for model, data, bound in (("mlp", images, 1.10), ("softmax_regression", images, 1.5)):
-        yield Row(model, HAND, against(HandWritten, (f"model={model}", *data), pairs), bound)
-    yield Row("linear_regression", HAND, against(HandWritten, ("model=linear_regression",), 5 * pairs), 1.5)
-    many = against(HandWritten, ("model=linear_regression", "data.num_train=60000"), pairs)
-    yield Row("linear_regression on 60,000 examples", HAND, many, 1.5)
+        yield Row(model, HAND, time_epochs(HandWritten, (f"model={model}", *data), pairs), bound)
+    linear = "model=linear_regression"
+    yield Row("linear_regression", HAND, time_epochs(HandWritten, (linear,), 5 * pairs), 1.5)
+    large = time_epochs(HandWritten, (linear, "data.num_train=60000"), pairs)
+    yield Row("linear_regression on 60,000 examples", HAND, large, 1.5)
     mlp = ("model=mlp", *images)
-    yield Row("mlp", "plain Lightning, logging each step", against(PerStepLogging, mlp, max(2, pairs // 2)), 1.0)
-    published = "data=garments" not in images
-    for name, peer, here in (
-        ("torchvision's data set, image by image", ItemDataLoader, published),
-        ("the book's own trainer and loader (d2l)", D2LTrainer, published and book_is_here()),
+    per_step = time_epochs(PerStepLogging, mlp, max(2, pairs // 2))
+    yield Row("mlp", "plain Lightning, logging in each step", per_step, 1.0)
+    fashion_mnist = "data=garments" not in images
+    for name, baseline, available in (
+        ("torchvision's dataset, image by image", ItemDataLoader, fashion_mnist),
+        ("the book's trainer and data loader (d2l)", D2LTrainer, fashion_mnist and is_d2l_installed()),
     ):
-        yield Row("mlp", name, against(peer, mlp, max(2, pairs // 4)) if here else None, 1.0)
+        yield Row("mlp", name, time_epochs(baseline, mlp, max(2, pairs // 4)) if available else None, 1.0)
 
 
 def executions(pairs: int, images: Images) -> Iterator[Row]:
     """One epoch, by `trainer.steps_per_execution`."""
-    for model, data, many in (("mlp", images, 1), ("softmax_regression", images, 1), ("linear_regression", (), 5)):
+    for model, data, factor in (
+        ("mlp", images, 1),
+        ("softmax_regression", images, 1),
+        ("linear_regression", (), 5),
+    ):
         for steps in (1, 10, 50, 250):
             overrides = (f"model={model}", f"trainer.steps_per_execution={steps}", *data)
-            yield Row(f"{model}, {steps} at once", HAND, against(HandWritten, overrides, many * pairs))
+            yield Row(f"{model}, steps_per_execution={steps}", HAND, time_epochs(HandWritten, overrides, factor * pairs))
 
 
-def single(pairs: int, images: Images) -> Iterator[Row]:
-    """Single operations of the book."""
-    yield Row("adding two vectors of 10,000 (3.1.2)", "number by number", operations.addition(pairs), 1.0)
-    read = operations.reading(max(2, pairs // 8)) if "data=garments" not in images else None
+def book_operations(pairs: int, images: Images) -> Iterator[Row]:
+    """Operations of the book."""
+    yield Row("adding two vectors of 10,000 (3.1.2)", "element by element", operations.time_addition(pairs), 1.0)
+    reading = operations.time_reading(max(2, pairs // 8)) if "data=garments" not in images else None
     yield Row(
-        "reading 60,000 images at 32 by 32 (4.2; the book: 13.42 s)", "torchvision, image by image", read, 1.0
+        "reading 60,000 images at 32 by 32 (4.2; the book: 13.42 s)", "torchvision, image by image", reading, 1.0
     )
 
 
 def start_up(pairs: int, images: Images) -> Iterator[Row]:
     """Start-up and memory."""
-    few = max(2, pairs // 4)
+    repeats = max(2, pairs // 4)
     for words in (["--help"], ["--cfg", "job"], ["--info", "config"]):
         yield Row(
-            f"`train.py {' '.join(words)}`", "`import hydra`", processes.start_up(words, "import hydra", few)
+            f"`train.py {' '.join(words)}`",
+            "`import hydra`",
+            processes.time_start_up(words, "import hydra", repeats),
         )
     mlp = ("model=mlp", "trainer=cpu", *images)
-    bare = f"`{processes.IMPORT}`"
-    yield Row("`train.py model=mlp`, to its first step", bare, processes.first_step(mlp, few))
-    held = processes.memory(mlp, 70000, max(2, pairs // 8))
-    yield Row("most memory of `train.py model=mlp`", f"{bare}, images as bytes and as floats", held, 1.3, "MB")
+    imports = f"`{processes.IMPORT}`"
+    first_step = processes.time_first_step(mlp, repeats)
+    yield Row("`train.py model=mlp` until the end of its first step", imports, first_step)
+    memory = processes.measure_memory(mlp, 70000, max(2, pairs // 8))
+    yield Row(
+        "peak memory of `train.py model=mlp`", f"{imports}, images as bytes and as floats", memory, 1.3, "MB"
+    )
 
 
-def inspection(pairs: int, images: Images) -> Iterator[Row]:
-    """What TensorBoard shows."""
+def tensorboard(pairs: int, images: Images) -> Iterator[Row]:
+    """TensorBoard callbacks."""
     mlp = ("model=mlp", "trainer=cpu", *images)
-    shown = processes.runs(mlp, [*mlp, "callbacks=lean"], max(3, pairs // 3))
-    yield Row("mlp, ten epochs, with pictures, histograms, texts and the graph", "`callbacks=lean`", shown, 1.10)
+    timings = processes.time_runs(mlp, [*mlp, "callbacks=lean"], max(3, pairs // 3))
+    yield Row("mlp, ten epochs, with images, histograms, texts and the graph", "`callbacks=lean`", timings, 1.10)
 
 
 def sweep(_: int, images: Images) -> Iterator[Row]:
-    """A sweep."""
-    whole = processes.sweeps(("model=mlp", *images), SWEEP_JOBS)
-    yield Row(f"{SWEEP_JOBS} jobs of one epoch, `launcher=parallel`", "`launcher=serial`", whole, 1.0)
+    """Sweep."""
+    timings = processes.time_sweeps(("model=mlp", *images), SWEEP_JOBS)
+    yield Row(f"{SWEEP_JOBS} jobs of one epoch, `launcher=parallel`", "`launcher=serial`", timings, 1.0)
 
 
-PARTS = {
+SUITES = {
     "epochs": epochs,
     "executions": executions,
-    "operations": single,
+    "operations": book_operations,
     "start-up": start_up,
-    "inspection": inspection,
+    "inspection": tensorboard,
     "sweep": sweep,
 }

@@ -1,1 +1,1 @@
-"""The pictures of the book pages: a module a page, a function a picture."""
+"""The figures of the book pages: one module per page, one function per figure."""

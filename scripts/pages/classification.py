@@ -1,4 +1,4 @@
-"""Pictures of docs/classification.md, of the published Fashion-MNIST."""
+"""Figures of docs/classification.md, made from Fashion-MNIST."""
 
 import torch
 from matplotlib.figure import Figure
@@ -15,13 +15,13 @@ EXPERIMENT = "experiment=softmax_regression"
 
 def fashion_mnist() -> Figure:
     """The first images of the test set with their labels (book 4.2.3)."""
-    data = _images()
+    data = _load_data()
     images, labels = data.splits.val.__getitems__(slice(18))
     return show_images(images, 2, 9, titles=data.text_labels(labels))
 
 
 def overconfidence() -> Figure:
-    """Minus the logarithm of a probability: what the cross-entropy charges for it (book 4.1.3)."""
+    """The cross-entropy loss of an example against the probability of its true class (book 4.1.3)."""
     figure, (axes,) = subplots(width=4.4)
     p = torch.linspace(0.005, 1, 400)
     axes.plot(p, -p.log())
@@ -30,8 +30,8 @@ def overconfidence() -> Figure:
 
 
 def softmax_regression_curves() -> Figure:
-    """Loss and accuracy of softmax regression over its epochs (book 4.5.3)."""
-    history = _trained()[0].history
+    """Loss and accuracy of softmax regression per epoch (book 4.5.3)."""
+    history = _train_softmax_regression()[0].history
     figure, axes = subplots(2)
     for panel, metric in zip(axes, ("loss", "acc"), strict=True):
         for split, style in (("train", "-"), ("val", "--")):
@@ -43,8 +43,8 @@ def softmax_regression_curves() -> Figure:
 
 
 def mistakes() -> Figure:
-    """Images that softmax regression takes for something else: the true label above, the predicted one below."""
-    trainer, data = _trained()
+    """Images that softmax regression misclassifies: true label above, predicted label below."""
+    trainer, data = _train_softmax_regression()
     images, labels = data.splits.val.__getitems__(slice(1000))
     with torch.no_grad():
         predicted = trainer.task(images).argmax(1)
@@ -53,17 +53,17 @@ def mistakes() -> Figure:
     return show_images(images[wrong], 2, 9, titles=["\n".join(pair) for pair in pairs])
 
 
-def _images() -> FashionImageDataModule:
+def _load_data() -> FashionImageDataModule:
     data = instantiate.instantiate_datamodule(compose_resolved(EXPERIMENT))
     assert isinstance(data, FashionImageDataModule)
     data.prepare_data()
     return data
 
 
-def _trained() -> tuple[Trainer, FashionImageDataModule]:
+def _train_softmax_regression() -> tuple[Trainer, FashionImageDataModule]:
     config = compose_resolved(EXPERIMENT)
     seed_everything(config["seed"], verbose=False)
-    data = _images()
+    data = _load_data()
     trainer = Trainer(config["trainer"]["max_epochs"])
     trainer.fit(instantiate.instantiate_task(config, data), data)
     return trainer, data

@@ -1,4 +1,4 @@
-"""Pictures of docs/linear_regression.md."""
+"""Figures of docs/linear_regression.md."""
 
 import math
 
@@ -33,33 +33,33 @@ def normal_densities() -> Figure:
 
 
 def sgd_and_closed_form() -> Figure:
-    """Where minibatch SGD goes, by size of the batch, and how near it comes to the closed form (book 3.1.1.4)."""
+    """Paths of minibatch SGD by batch size, and their distance from the closed-form solution (book 3.1.1.4)."""
     train = instantiate.instantiate_datamodule(
         compose_resolved("model=linear_regression", "trainer=cpu")
     ).splits.train
     closed_w, _ = least_squares(train.inputs, train.targets)
     figure, (plane, distance) = subplots(2, width=4.2, height=3.4)
-    _contours(plane, closed_w)
+    _plot_loss_contours(plane, closed_w)
     for batch_size, style in zip(BATCH_SIZES, ("-", "--", "-."), strict=True):
-        path = _descend(train.inputs, train.targets, batch_size)
-        plane.plot(path[:, 0], path[:, 1], style, label=f"batches of {batch_size}")
+        path = _sgd_path(train.inputs, train.targets, batch_size)
+        plane.plot(path[:, 0], path[:, 1], style, label=f"batch size {batch_size}")
         epochs = torch.linspace(0, EPOCHS, len(path))
-        distance.plot(epochs, (path - closed_w.flatten()).norm(dim=1), style, label=f"batches of {batch_size}")
+        distance.plot(epochs, (path - closed_w.flatten()).norm(dim=1), style, label=f"batch size {batch_size}")
     plane.plot(*closed_w.flatten().tolist(), "*", color=INK, markersize=12, label="closed form")
-    plane.set(xlabel="first weight", ylabel="second weight", title="the way of the weights")
+    plane.set(xlabel="first weight", ylabel="second weight", title="path of the weights")
     distance.set(xlabel="epoch", yscale="log", title="distance from the closed form")
     plane.legend(fontsize="small", loc="lower left")
     return figure
 
 
-def _contours(axes: Axes, closed_w: Tensor) -> None:
+def _plot_loss_contours(axes: Axes, closed_w: Tensor) -> None:
     first, second = torch.meshgrid(torch.linspace(-0.4, 3.4, 60), torch.linspace(-4, 0.4, 60), indexing="xy")
-    away = torch.stack([first, second], dim=2) - closed_w.flatten()
-    # Inputs are independent and of variance 1: the loss is half the squared distance.
-    axes.contour(first, second, (away**2).sum(2) / 2, levels=8, colors=INK, alpha=0.3, linewidths=0.8)
+    distance = torch.stack([first, second], dim=2) - closed_w.flatten()
+    # The inputs are independent with variance 1, so the loss is half the squared distance.
+    axes.contour(first, second, (distance**2).sum(2) / 2, levels=8, colors=INK, alpha=0.3, linewidths=0.8)
 
 
-def _descend(X: Tensor, y: Tensor, batch_size: int) -> Tensor:
+def _sgd_path(X: Tensor, y: Tensor, batch_size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     w, b = torch.zeros(2, 1, requires_grad=True), torch.zeros(1, requires_grad=True)
     path = [w.detach().flatten().clone()]

@@ -1,4 +1,4 @@
-"""Pictures of docs/multilayer_perceptrons.md."""
+"""Figures of docs/multilayer_perceptrons.md."""
 
 import torch
 import torch.nn.functional as F
@@ -11,16 +11,16 @@ from dive.data.tensor_dataset import TensorDataset
 from dive.models import MLP
 from dive.tasks.task import Task
 from dive.training import instantiate
-from pages.style import COLOURS, INK, subplots
+from pages.style import COLORS, INK, subplots
 
-# Negative is blue, positive orange, and zero is whatever the page is: white or dark.
+# Negative is blue, positive orange, and zero transparent, as pages are white or dark.
 _SIGNS = LinearSegmentedColormap.from_list(
-    "signs", [(0, COLOURS[0]), (0.5, f"{COLOURS[0]}00"), (0.5, f"{COLOURS[1]}00"), (1, COLOURS[1])]
+    "signs", [(0, COLORS[0]), (0.5, f"{COLORS[0]}00"), (0.5, f"{COLORS[1]}00"), (1, COLORS[1])]
 )
 
 
 def activations() -> Figure:
-    """Four activation functions, and their gradients by autograd."""
+    """Four activation functions and their gradients, computed by autograd."""
     x = torch.linspace(-6, 6, 601, requires_grad=True)
     figure, (values, gradients) = subplots(2)
     for name, y, line in (
@@ -33,13 +33,13 @@ def activations() -> Figure:
         values.plot(x.detach().numpy(), y.detach().numpy(), line, label=name)
         gradients.plot(x.detach().numpy(), gradient.numpy(), line)
     values.set(title="activation", xlabel="x", ylim=(-1.7, 3.2))
-    gradients.set(title="its gradient", xlabel="x", ylim=(-0.05, 1.1))
+    gradients.set(title="gradient", xlabel="x", ylim=(-0.05, 1.1))
     values.legend(loc="upper left", fontsize="small")
     return figure
 
 
 def vanishing_gradients() -> Figure:
-    """The size of the gradient in each layer of a deep MLP, before any step."""
+    """The gradient norm in each layer of a deep MLP at initialization."""
     figure, (axes,) = subplots(1, width=5.4)
     for activation in ("relu", "tanh", "sigmoid"):
         torch.manual_seed(0)
@@ -47,18 +47,18 @@ def vanishing_gradients() -> Figure:
         F.cross_entropy(model(torch.rand(64, 1, 28, 28)), torch.randint(10, (64,))).backward()
         norms = [float(_gradient(layer).norm()) for layer in model.net if isinstance(layer, nn.Linear)]
         axes.semilogy(range(1, len(norms) + 1), norms, "o-", label=activation)
-    axes.set(xlabel="layer, from the input on", ylabel="norm of its gradient")
+    axes.set(xlabel="layer, counted from the input", ylabel="gradient norm")
     axes.legend()
     return figure
 
 
 def symmetry() -> Figure:
-    """The weights of four hidden units after training, begun with equal weights and with random ones."""
+    """The weights of four hidden units after training, initialized with equal and with random weights."""
     data = instantiate.instantiate_datamodule(
         compose_resolved("model=mlp", "data=garments", "data.num_train=2048", "data.val_size=0")
     )
     figure, axes = subplots(8, width=1.05, height=1.55)
-    for start, title in ((0, "begun with equal weights"), (4, "begun with random weights")):
+    for start, title in ((0, "equal initial weights"), (4, "random initial weights")):
         torch.manual_seed(0)
         model = MLP(784, 10, num_hiddens=[4])
         layer = next(layer for layer in model.net if isinstance(layer, nn.Linear))
@@ -84,7 +84,7 @@ def symmetry() -> Figure:
 
 
 def weight_decay() -> Figure:
-    """Errors of linear regression with 200 weights and 20 examples, without weight decay and with it."""
+    """Errors of linear regression with 200 weights and 20 examples, without and with weight decay."""
     figure, axes = subplots(2)
     for panel, decay in zip(axes, (0, 3), strict=True):
         config = compose_resolved("experiment=weight_decay", f"optimizer.weight_decay={decay}")
@@ -92,13 +92,13 @@ def weight_decay() -> Figure:
         torch.manual_seed(0)
         task = instantiate.instantiate_task(config, data)
         optimizer = task.configure_optimizers()["optimizer"]
-        errors = [_errors(task, data.splits.train, data.splits.val)]
+        errors = [_mean_squared_errors(task, data.splits.train, data.splits.val)]
         for _ in range(config["recipe"]["max_epochs"]):
             for batch in data.train_dataloader():
                 optimizer.zero_grad()
                 task.training_step(batch, 0).backward()
                 optimizer.step()
-            errors.append(_errors(task, data.splits.train, data.splits.val))
+            errors.append(_mean_squared_errors(task, data.splits.train, data.splits.val))
         train, val = zip(*errors, strict=True)
         panel.semilogy(train, label="training")
         panel.semilogy(val, label="validation")
@@ -109,7 +109,7 @@ def weight_decay() -> Figure:
 
 
 @torch.no_grad()
-def _errors(task: Task, *splits: TensorDataset) -> list[float]:
+def _mean_squared_errors(task: Task, *splits: TensorDataset) -> list[float]:
     return [float(F.mse_loss(task(split.inputs), split.targets)) for split in splits]
 
 

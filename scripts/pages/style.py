@@ -1,4 +1,4 @@
-"""How the pictures look: transparent, in colours that can be read on a white page and on a dark one."""
+"""Plot style of the figures: transparent, in colors with enough contrast on white and on dark pages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#7d8187"  # text, axes, grid
-COLOURS = ("#3485d8", "#d9730d", "#2f9e5c", "#d1508f", "#9a66d9")
+COLORS = ("#3485d8", "#d9730d", "#2f9e5c", "#d1508f", "#9a66d9")
 
 
 @contextmanager
 def plot_style() -> Iterator[None]:
-    """Draw so, within; the same picture is the same file, each time."""
+    """Apply the style within the context. The fixed hash salt makes SVG output reproducible."""
     style: dict[Any, Any] = {
         "axes.edgecolor": INK,
         "axes.grid": True,
         "axes.labelcolor": INK,
-        "axes.prop_cycle": cycler(color=COLOURS),
+        "axes.prop_cycle": cycler(color=COLORS),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.titlecolor": INK,
@@ -42,12 +42,12 @@ def plot_style() -> Iterator[None]:
 
 
 def subplots(count: int = 1, width: float = 3.6, height: float = 2.7) -> tuple[Figure, list[Axes]]:
-    """A figure with some axes in a row.
+    """Create a figure with axes in one row.
 
     Args:
-        count: of the axes.
-        width: of each, in inches.
-        height: of each, in inches.
+        count: number of axes.
+        width: width of each, in inches.
+        height: height of each, in inches.
     """
     figure = Figure(figsize=(width * count, height), layout="constrained")
     return figure, list(figure.subplots(1, count, squeeze=False)[0])

@@ -15,7 +15,7 @@ install_lazy_torchmetrics()
 
 
 def __getattr__(name: str) -> Any:
-    # `train` takes torch: parts of dive that do without need not wait for it.
+    # Imported on first use: `train` imports torch, which many parts of dive do not need.
     if name != "train":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dive.training.fit import train

@@ -1,4 +1,4 @@
-"""The command line around Hydra's: errors in one line, `resume=RUN_DIR`, and names of sweeps."""
+"""The command line around Hydra: one-line errors, `resume=RUN_DIR`, and sweep names."""
 
 import functools
 import inspect
@@ -24,76 +24,72 @@ from dive.config.renamed_keys import validate_override_keys
 from dive.config.resume_override import expand_resume_override
 from dive.errors import RunError, UserError, format_error
 
-# What makes a command that of a sweep.
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
 
 _USER_ERRORS = (UserError, HydraException, OmegaConfBaseException, OSError, ModuleNotFoundError)
 
 
 def main_guard(main: Callable[[], object]) -> None:
-    """Run Hydra's main function; end a user's mistake with one line and exit status 1.
+    """Run Hydra's main function; report user errors as one line and exit with status 1.
 
-    Everything else, and with HYDRA_FULL_ERROR=1 every error, keeps its traceback.
+    Other errors, and with HYDRA_FULL_ERROR=1 all errors, keep their traceback.
     """
-    traceback_wanted = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves its errors to us
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         sys.argv = expand_resume_override(validate_argv(assign_sweep_name(sys.argv)))
         if SWEEP_FLAGS.isdisjoint(sys.argv):
             main()
         else:
-            from dive.sweeps.active_session import report_on_exit  # a single run need not wait for it
+            from dive.sweeps.active_session import report_on_exit  # slow to import; single runs do not need it
 
             with report_on_exit():
                 main()
-    except KeyboardInterrupt:  # of a sweep: a single run tells of it itself
+    except KeyboardInterrupt:  # in a sweep; a single run handles it itself
         sys.exit(130)
-    except (*_USER_ERRORS, _PassThroughError, ValueError) as error:
-        mistake = error.args[0] if isinstance(error, _PassThroughError) else error
-        if traceback_wanted or not (isinstance(mistake, _USER_ERRORS) or _raised_by_hydra(mistake)):
-            raise mistake  # noqa: B904  # it is the cause itself
-        sys.exit(f"error: {format_error(mistake)}")
+    except (*_USER_ERRORS, _PassThroughError, ValueError) as caught:
+        error = caught.args[0] if isinstance(caught, _PassThroughError) else caught
+        if full_error or not (isinstance(error, _USER_ERRORS) or _raised_by_hydra(error)):
+            raise error  # noqa: B904  # it is the original error
+        sys.exit(f"error: {format_error(error)}")
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    # Some of its complaints about the command line, as of `model=3`, are plain ValueErrors.
+    # Hydra raises plain ValueErrors for some invalid overrides, such as `model=3`.
     last = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
     return last is not None and last.frame.f_globals.get("__name__", "").startswith("hydra.")
 
 
 def job_guard(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let a single run's mistake pass through Hydra, which would add a line of its own.
+    """Pass the errors of a single run through Hydra, which would otherwise print a line of its own.
 
-    A job of a sweep leaves its mistakes to the launcher, and looks like the command that runs it alone.
+    A sweep's job leaves its errors to the launcher, and sees the command line of the equivalent single run.
     """
 
     @functools.wraps(function)
-    def guarded(config: Any) -> Any:
+    def wrapper(config: Any) -> Any:
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             with _as_single_run(config["resume"]):
                 return function(config)
         try:
             return function(config)
         except _USER_ERRORS as error:
-            _remove_empty_run_dir(Path(HydraConfig.get().runtime.output_dir))
+            directory = Path(HydraConfig.get().runtime.output_dir)
+            # A run that was rejected before it started has written nothing but Hydra's own files.
+            if directory.is_dir() and [path.name for path in directory.iterdir()] == [".hydra"]:
+                shutil.rmtree(directory / ".hydra")
+                directory.rmdir()
             raise _PassThroughError(error) from error
 
-    return guarded
-
-
-def _remove_empty_run_dir(directory: Path) -> None:
-    # Of a run that was refused before it began, there is only what Hydra has noted in its directory.
-    if directory.is_dir() and [path.name for path in directory.iterdir()] == [".hydra"]:
-        shutil.rmtree(directory / ".hydra")
-        directory.rmdir()
+    return wrapper
 
 
 @contextmanager
 def _as_single_run(resume: str | None) -> Iterator[None]:
-    # Lightning starts further processes of a job (trainer=ddp) from this command line and Hydra's run directory.
+    # Lightning starts the further processes of a job (trainer=ddp) with sys.argv and Hydra's run directory.
     hydra, argv = HydraConfig.get(), sys.argv
     sys.argv = [argv[0], *job_defining_overrides(hydra.overrides.task), *([f"resume={resume}"] if resume else [])]
-    with read_write(hydra.run):  # type: ignore[arg-type]  # it is a node, that Hydra types by its contents
+    with read_write(hydra.run):  # type: ignore[arg-type]  # a DictConfig node, which Hydra types as its dataclass
         hydra.run.dir = hydra.runtime.output_dir
     try:
         yield
@@ -102,36 +98,36 @@ def _as_single_run(resume: str | None) -> Iterator[None]:
 
 
 class _PassThroughError(BaseException):
-    """Carries an error past Hydra, which catches every Exception."""
+    """Carries an error through Hydra, which catches every Exception."""
 
 
 def validate_argv(argv: list[str]) -> list[str]:
-    """What was typed, if each group has a name; what goes on with a run has keys in their place."""
-    if not any(word.startswith(("resume=", "--config-path=")) for word in argv):
+    """Check keys and config group options; return the arguments unchanged.
+
+    The overrides of a resumed run are checked later, against its recorded configuration.
+    """
+    if not any(arg.startswith(("resume=", "--config-path=")) for arg in argv):
         validate_override_keys(argv[1:])
         validate_group_choices(argv[1:])
     return argv
 
 
 def assign_sweep_name(argv: list[str]) -> list[str]:
-    """Name a sweep that has no name by the time, to the microsecond; and say first that it is one.
+    """Name an unnamed sweep after the current time, to the microsecond; leave single runs unchanged.
 
-    After overrides, `-m` would be one word too many to argparse.
-
-    Args:
-        argv: the program and its arguments.
+    Also move `-m` to the front, because argparse rejects it after overrides.
 
     Raises:
-        RunError: the name given could not be that of a directory, or a run is to be gone on with.
+        RunError: the given name is not a valid directory name, or `resume=` is set.
     """
     if SWEEP_FLAGS.isdisjoint(argv):
         return argv
     name = next((arg.removeprefix("sweep=") for arg in argv if arg.startswith("sweep=")), None)
     if any(re.match("resume=.", arg) and arg != "resume=null" for arg in argv):
-        raise RunError("resume= goes on with one run; a sweep goes on when it is said again, with its sweep=NAME")
-    argv = [argv[0], *sorted(argv[1:], key=lambda word: word not in SWEEP_FLAGS)]
+        raise RunError("resume= resumes a single run; to resume a sweep, rerun its command with sweep=NAME")
+    argv = [argv[0], *sorted(argv[1:], key=lambda arg: arg not in SWEEP_FLAGS)]
     if name is None:
         return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
-        raise RunError(f"sweep={name!r}: a name is of letters, digits, and . _ + - and at most 100 of them")
+        raise RunError(f"sweep={name!r}: must consist of at most 100 letters, digits and . _ + -")
     return argv

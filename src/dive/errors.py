@@ -1,4 +1,4 @@
-"""What may go wrong through no fault of the code: told in one line, without a traceback."""
+"""User-facing errors: reported as one line, without a traceback."""
 
 import re
 import sys
@@ -8,26 +8,26 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A mistake that whoever typed the command can mend.
+    """A mistake that the user can correct.
 
-    Its message is one line (or one line a mistake) that names the key or the file and what is allowed.
+    The message is one line, or one line per mistake. It names the key or file and the allowed values.
     """
 
 
 class ConfigError(UserError):
-    """The configuration cannot be run as it stands."""
+    """The configuration is invalid."""
 
 
 class DataError(UserError):
-    """A data set is missing, damaged or does not fit what was asked of it."""
+    """A data set is missing, corrupt, or does not match the configuration."""
 
 
 class RunError(UserError):
-    """A run directory cannot be used, or the run in it cannot go on."""
+    """A run directory cannot be used, or its run cannot be resumed."""
 
 
 def did_you_mean(name: str, valid: Sequence[str]) -> str:
-    """A line for an unknown name: the nearest valid one, and all that there are.
+    """Format the message for an unknown name: the closest valid name and the list of all valid names.
 
     >>> did_you_mean("lrr", ["lr", "momentum"])
     "unknown; did you mean 'lr'? Choose from lr, momentum"
@@ -36,13 +36,13 @@ def did_you_mean(name: str, valid: Sequence[str]) -> str:
     return f"unknown; {f'did you mean {near[0]!r}? C' if near else 'c'}hoose from {', '.join(valid)}"
 
 
-# Packages that only searches and clusters need.
+# Packages that only hyperparameter searches and clusters need.
 SWEEP_PACKAGES = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", "submitit")
 
 
 def format_error(error: BaseException) -> str:
-    """What went wrong and what is allowed, without the stack of wrappers around it."""
-    # Imported here: most modules import this one, and not all of them need Hydra.
+    """Format an error as one line that says what is wrong and what is allowed, unwrapping Hydra's errors."""
+    # Imported here because most modules import this one, and not all of them need Hydra.
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
@@ -52,13 +52,15 @@ def format_error(error: BaseException) -> str:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         return f"{group}={name}: {did_you_mean(name, error.options)}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; write it in quotes: 'KEY=[1, 2]'; a text: \"KEY='~/a b'\""
-    if several := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
-        return f"{several[1]}: several values make a sweep: python train.py -m ...; or write a list: 'KEY=[1,2]'"
+        return f"{error.override}: cannot be parsed; quote it: 'KEY=[1, 2]', or for a string: \"KEY='~/a b'\""
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'", str(error)):
+        return (
+            f"{ambiguous[1]}: several values need a sweep: python train.py -m ...; a list is written 'KEY=[1,2]'"
+        )
     cause = error.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         if not (keys := sorted(str(key) for key in cause.parent_node)):
-            return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null, and has no keys"
+            return f"{cause.full_key}: {str(cause.full_key).rpartition('.')[0]} is null and has no keys"
         return f"{cause.full_key}: {did_you_mean(str(cause.key), keys)}"
     if (missing := _missing_package(error)) is not None:
         extra = ".[sweeps]" if missing.partition(".")[0] in SWEEP_PACKAGES else "."
@@ -69,21 +71,19 @@ def format_error(error: BaseException) -> str:
 
 
 def _missing_package(error: BaseException | None) -> str | None:
-    looked_at = set()  # an error that a thread keeps, and raises time and again, comes to be its own context
-    while error is not None and id(error) not in looked_at:
+    visited = set()  # an error that a thread stores and raises repeatedly becomes its own context
+    while error is not None and id(error) not in visited:
         if isinstance(error, ModuleNotFoundError):
             return error.name
-        looked_at.add(id(error))
+        visited.add(id(error))
         error = error.__cause__ or error.__context__
     return None
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End the program with exit status 1 and one line where a user's mistake, or a file, is in the way."""
+    """Exit with status 1 and a one-line message on a `UserError` or an `OSError`."""
     try:
         yield
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}")
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {format_error(error)}")

@@ -1,7 +1,8 @@
-"""Hydra's launcher for sweeps. Hydra imports this module at every start: nothing heavy at its top."""
+"""The Hydra launcher of sweeps. Hydra imports this module at every start, so heavy imports happen in functions."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class DiveLauncher(Launcher):
-    """Runs what is not finished of a sweep, each job in a process of its own; or lets another launcher run it.
+    """Runs the unfinished jobs of a sweep, each in its own process, or delegates them to another launcher.
 
-    A job that fails returns None as its score, and costs the others nothing: `dive.sweeps.session` reports it.
+    A failed job returns None as its score and does not affect the others; `dive.sweeps.session` reports it.
 
     Args:
-        max_workers: jobs at a time; they share the cores, and take the GPUs by turns. None is one a GPU, or a core.
-        delegate: another launcher, that is to run the jobs.
+        max_workers: number of jobs at a time, which share cores and GPUs; None means one per GPU or core.
+        delegate: another launcher that runs the jobs.
     """
 
     def __init__(self, max_workers: int | None, delegate: Launcher | None) -> None:
@@ -35,20 +36,20 @@ class DiveLauncher(Launcher):
         self.delegate = delegate
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Take what Hydra gives."""
+        """Store the arguments of Hydra, and set up the delegate."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
         if self.delegate:
             self.delegate.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.compose = ComposeCache(hydra_context.config_loader.load_sweep_config)
-        hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]  # on this object alone
+        hydra_context.config_loader.load_sweep_config = self.compose  # type: ignore[method-assign]  # this object only
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run a batch of jobs, those that are finished already excepted.
+        """Run a batch of jobs, except those that are already finished.
 
         Raises:
-            ConfigError: one of them cannot be run; none has been started.
+            ConfigError: a job is invalid; none has been started.
         """
         from dive.config.naming import job_defining_overrides
         from dive.sweeps.active_session import get_session
@@ -57,55 +58,58 @@ class DiveLauncher(Launcher):
         setup_globals()
         configs = [self.compose(self.config, list(overrides)) for overrides in job_overrides]
         self.compose.clear()
-        plain = [_resolved_container(config) for config in configs]
-        machine = allocate(self.max_workers, [config["trainer"].get("accelerator") for config in plain])
-        where = f"by {type(self.delegate).__name__}" if self.delegate else str(machine)
-        opened = get_session(Path(self.config.hydra.sweep.dir).absolute(), plain[0]["monitor"], plain[0]["mode"])
+        resolved = [_resolved_container(config) for config in configs]
+        share = allocate(self.max_workers, [config["trainer"].get("accelerator") for config in resolved])
+        where = f"by {type(self.delegate).__name__}" if self.delegate else str(share)
+        sweep_dir = Path(self.config.hydra.sweep.dir).absolute()
+        session = get_session(sweep_dir, resolved[0]["monitor"], resolved[0]["mode"])
         jobs = [
-            (initial_job_idx + i, job_defining_overrides(overrides), config)
-            for i, (overrides, config) in enumerate(zip(job_overrides, plain, strict=True))
+            (number, job_defining_overrides(overrides), config)
+            for number, (overrides, config) in enumerate(
+                zip(job_overrides, resolved, strict=True), initial_job_idx
+            )
         ]
-        steps = opened.plan_jobs(jobs, self._varied(), where)
-        # Two jobs that are typed differently and come to the same are one.
-        todo = [i for i, step in enumerate(steps) if step.action != "skip" and steps.index(step) == i]
+        planned = session.plan_jobs(jobs, self._varied_keys(), where)
+        # Overrides that are typed differently but compose to the same configuration are one job.
+        to_run = [i for i, plan in enumerate(planned) if plan.action != "skip" and planned.index(plan) == i]
         with _exit_on_sigterm():
-            if self.delegate and todo:
-                self._delegate(opened, [(steps[i], job_overrides[i]) for i in todo])
-            elif todo:
-                placed = [_with_run_dir(configs[i], steps[i]) for i in todo]
+            if self.delegate and to_run:
+                self._delegate(session, {i: (planned[i], job_overrides[i]) for i in to_run})
+            elif to_run:
                 calls = [
-                    partial(run_job_in_process, self.hydra_context, self.task_function, config)
-                    for config in placed
+                    partial(
+                        run_job_in_process,
+                        self.hydra_context,
+                        self.task_function,
+                        _with_run_dir(configs[i], planned[i]),
+                    )
+                    for i in to_run
                 ]
-                opened.run([steps[i] for i in todo], calls, machine)
-        return [_job_return(step, overrides) for step, overrides in zip(steps, job_overrides, strict=True)]
+                session.run([planned[i] for i in to_run], calls, share)
+        return [_job_return(plan, overrides) for plan, overrides in zip(planned, job_overrides, strict=True)]
 
-    def _varied(self) -> list[str]:
-        typed = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
+    def _varied_keys(self) -> list[str]:
+        overrides = OverridesParser.create().parse_overrides(list(self.config.hydra.overrides.task))
         searched = self.config.hydra.sweeper.get("params") or {}
-        return [*(o.key_or_group for o in typed if o.is_sweep_override()), *map(str, searched)]
+        return [*(o.key_or_group for o in overrides if o.is_sweep_override()), *map(str, searched)]
 
-    def _delegate(self, opened: "SweepSession", todo: Sequence[tuple["PlannedJob", Sequence[str]]]) -> None:
+    def _delegate(self, session: "SweepSession", jobs: Mapping[int, tuple["PlannedJob", Sequence[str]]]) -> None:
         from dive.sweeps.launchers.monitor import monitor
 
-        assert self.delegate is not None
-        inner = self.delegate
-        steps, given = zip(*todo, strict=True)
-        overrides = [[*words, *_run_dir_overrides(step)] for step, words in zip(steps, given, strict=True)]
+        planned = [plan for plan, _ in jobs.values()]
+        overrides = [[*words, *_run_dir_overrides(plan)] for plan, words in jobs.values()]
 
-        def launch(which: Sequence[int]) -> dict[int, str]:
-            returned = inner.launch([overrides[i] for i in which], steps[0].job.number)
-            return {
-                i: _failure_reason(job)
-                for i, job in zip(which, returned, strict=True)
-                if job.status is JobStatus.FAILED
-            }
+        def launch(indices: Sequence[int]) -> dict[int, str]:
+            assert self.delegate is not None
+            returned = self.delegate.launch([overrides[i] for i in indices], planned[0].job.number)
+            pairs = zip(indices, returned, strict=True)
+            return {i: _failure_reason(job) for i, job in pairs if job.status is JobStatus.FAILED}
 
-        monitor(opened, steps, launch)
+        monitor(session, planned, launch)
 
 
-class ComposeCache:
-    """Composes each job once, though the sweeper asks for it too: it takes a tenth of a second.
+class ComposeCache(dict[tuple[str, ...], DictConfig]):
+    """Composes each job once, although the sweeper and the launcher both ask for it: composing takes 0.1 s.
 
     Args:
         compose: `hydra.core.config_loader.ConfigLoader.load_sweep_config`.
@@ -113,22 +117,17 @@ class ComposeCache:
 
     def __init__(self, compose: Callable[[DictConfig, list[str]], DictConfig]) -> None:
         self._compose = compose
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """The configuration of a job."""
+        """Compose the configuration of a job."""
         key = tuple(sweep_overrides)
-        if key not in self._composed:
-            self._composed[key] = self._compose(master_config, sweep_overrides)
-        return self._composed[key]
-
-    def clear(self) -> None:
-        """Compose anew from now on."""
-        self._composed.clear()
+        if key not in self:
+            self[key] = self._compose(master_config, sweep_overrides)
+        return self[key]
 
 
 def run_job_in_process(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
-    """Run a job in this process, in which Hydra has not been started."""
+    """Run a job in this process, in which Hydra has not been initialized."""
     setup_globals()
     result = run_job(
         function,
@@ -143,46 +142,42 @@ def run_job_in_process(context: HydraContext, function: TaskFunction, config: Di
 
 def _resolved_container(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain: dict[str, Any] = OmegaConf.to_container(settings, resolve=True)  # type: ignore[assignment]  # a dict, since a DictConfig goes in
-    return plain
+    return OmegaConf.to_container(settings, resolve=True)  # type: ignore[return-value]  # a dict, from a DictConfig
 
 
-def _with_run_dir(config: DictConfig, step: "PlannedJob") -> DictConfig:
+def _with_run_dir(config: DictConfig, plan: "PlannedJob") -> DictConfig:
     with open_dict(config):
-        config.hydra.job.num = step.job.number
-        config.hydra.job.id = step.job.name
-        config.hydra.sweep.subdir = step.job.name
-        config.resume = str(step.job.directory) if step.action == "resume" else None
+        config.hydra.job.num = plan.job.number
+        config.hydra.job.id = plan.job.name
+        config.hydra.sweep.subdir = plan.job.name
+        config.resume = str(plan.job.directory) if plan.action == "resume" else None
     return config
 
 
-def _run_dir_overrides(step: "PlannedJob") -> list[str]:
-    quoted = str(step.job.directory).replace("'", "\\'")
-    resumed = f"'{quoted}'" if step.action == "resume" else "null"
-    return [f"hydra.sweep.subdir='{step.job.name}'", f"resume={resumed}"]
+def _run_dir_overrides(plan: "PlannedJob") -> list[str]:
+    quoted = str(plan.job.directory).replace("'", "\\'")
+    resume = f"'{quoted}'" if plan.action == "resume" else "null"
+    return [f"hydra.sweep.subdir='{plan.job.name}'", f"resume={resume}"]
 
 
-def _failure_reason(failed: JobReturn) -> str:
-    error = failed._return_value
+def _failure_reason(job: JobReturn) -> str:
+    error = job._return_value
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
-def _job_return(step: "PlannedJob", overrides: Sequence[str]) -> JobReturn:
+def _job_return(plan: "PlannedJob", overrides: Sequence[str]) -> JobReturn:
     from dive.runs.record import load_result
 
-    done = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")
-    # Not a failure to Hydra: its sweepers would stop there, and leave the others undone.
-    done.return_value = load_result(step.job.directory).get("score")
-    return done
+    # COMPLETED even for a failed job: Hydra's sweepers would stop at a failure and not run the other jobs.
+    job = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")
+    job.return_value = load_result(plan.job.directory).get("score")
+    return job
 
 
 @contextmanager
 def _exit_on_sigterm() -> Iterator[None]:
-    def leave(number: int, _: Any) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
+    previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -68,7 +68,7 @@ def board(sweep: Path) -> Iterator[str]:
     """The address of TensorBoard, started as a person would start it."""
     words = ["-f", ROOT / "Makefile", "tensorboard", f"SWEEP={sweep.name}", f"BIN={Path(sys.executable).parent}"]
     running = subprocess.Popen(
-        ["make", *words, "READY=", "ARGS=--port 0"],
+        ["make", *words, "INSTALLED=", "ARGS=--port 0"],
         cwd=sweep.parents[1],
         stderr=subprocess.PIPE,
         text=True,
@@ -120,7 +120,7 @@ class Watched:
         """A screenshot for the README, where that is asked for."""
         if self.figures is not None:
             shot = Image.open(io.BytesIO(self.page.screenshot()))
-            shot.quantize(128).save(self.figures / f"{name}.png", monitor=True)
+            shot.quantize(128).save(self.figures / f"{name}.png", optimize=True)
 
 
 @pytest.fixture

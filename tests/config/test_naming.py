@@ -1,4 +1,4 @@
-"""Names of jobs: from what varies, safe as the name of a directory, one for each job."""
+"""Job names: the overrides that vary, as unique and safe directory names."""
 
 import itertools
 import re
@@ -8,7 +8,7 @@ import pytest
 
 from dive.config.naming import MAX_NAME_LENGTH, job_defining_overrides, job_name
 
-NASTY = [
+UNSAFE_VALUES = [
     "../x",
     "..",
     "/etc/passwd",
@@ -48,8 +48,8 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("value", NASTY, ids=range(len(NASTY)))
-def test_a_name_is_one_directory_in_that_of_the_sweep(value: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", UNSAFE_VALUES, ids=range(len(UNSAFE_VALUES)))
+def test_job_name_is_one_directory_inside_the_sweep(value: str, tmp_path: Path) -> None:
     name = job_name({"data.root": value}, {"data.root"})
     (tmp_path / name).mkdir()
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -59,47 +59,47 @@ def test_a_name_is_one_directory_in_that_of_the_sweep(value: str, tmp_path: Path
 
 
 def test_different_overrides_have_different_names() -> None:
-    names = [job_name({"data.root": value}, {"data.root"}) for value in NASTY]
-    assert len(set(names)) == len(NASTY)
+    names = [job_name({"data.root": value}, {"data.root"}) for value in UNSAFE_VALUES]
+    assert len(set(names)) == len(UNSAFE_VALUES)
 
 
-def test_names_differ_on_a_file_system_that_ignores_case_where_they_were_changed() -> None:
+def test_sanitized_names_differ_on_a_case_insensitive_file_system() -> None:
     names = [job_name({"data.root": value}, {"data.root"}) for value in ("A/b", "a/B")]
     assert names[0].lower() != names[1].lower()
 
 
-def test_the_order_of_the_overrides_does_not_matter() -> None:
+def test_order_of_overrides_does_not_matter() -> None:
     overrides = {"model": "mlp", "optimizer.lr": "0.1", "data.root": "../x", "seed": "0"}
     names = {job_name(dict(order), overrides) for order in itertools.permutations(overrides.items())}
     assert len(names) == 1
 
 
-def test_only_what_varies_makes_the_name() -> None:
+def test_only_varied_keys_are_in_the_name() -> None:
     overrides = {"trainer": "cpu", "seed": "1", "model": "mlp"}
     assert job_name(overrides, {"model", "seed"}) == "model=mlp,seed=1"
     assert job_name(overrides | {"trainer": "../gpu"}, {"model", "seed"}) == "model=mlp,seed=1"
 
 
 @pytest.mark.parametrize("varied", [set(), {"optimizer.lr"}])
-def test_where_nothing_varies_all_overrides_make_the_name(varied: set[str]) -> None:
+def test_all_overrides_are_in_the_name_if_nothing_varies(varied: set[str]) -> None:
     assert job_name({"trainer": "cpu", "model": "mlp"}, varied) == "model=mlp,trainer=cpu"
 
 
-def test_a_job_without_overrides_has_a_name() -> None:
+def test_job_without_overrides_has_a_name() -> None:
     assert job_name({}, {"seed"}) == "default"
 
 
-def test_a_name_of_the_greatest_length_stays_as_it_is() -> None:
+def test_name_of_maximum_length_is_not_truncated() -> None:
     longest = "x" * (MAX_NAME_LENGTH - len("a="))
     assert job_name({"a": longest}, {"a"}) == f"a={longest}"
-    cut = job_name({"a": longest + "x"}, {"a"})
-    assert len(cut) == MAX_NAME_LENGTH
-    assert cut.startswith("a=xxx")
-    assert "~" in cut
+    truncated = job_name({"a": longest + "x"}, {"a"})
+    assert len(truncated) == MAX_NAME_LENGTH
+    assert truncated.startswith("a=xxx")
+    assert "~" in truncated
 
 
 @pytest.mark.parametrize(
-    "word",
+    "override",
     [
         "hydra.sweep.dir=x",
         "hydra/launcher=joblib",
@@ -114,12 +114,13 @@ def test_a_name_of_the_greatest_length_stays_as_it_is() -> None:
         "~launcher.max_workers=2",
     ],
 )
-def test_how_a_sweep_is_run_does_not_belong_to_a_job(word: str) -> None:
-    assert job_defining_overrides(["model=mlp", word, "seed=1"]) == ("model=mlp", "seed=1")
+def test_sweep_level_overrides_do_not_define_a_job(override: str) -> None:
+    assert job_defining_overrides(["model=mlp", override, "seed=1"]) == ("model=mlp", "seed=1")
 
 
 @pytest.mark.parametrize(
-    "word", ["model=mlp", "+data.crop=3", "~scheduler", "sweeps=1", "resumed=1", "data.sweep=1", "a=launcher=b"]
+    "override",
+    ["model=mlp", "+data.crop=3", "~scheduler", "sweeps=1", "resumed=1", "data.sweep=1", "a=launcher=b"],
 )
-def test_what_a_job_is_belongs_to_it(word: str) -> None:
-    assert job_defining_overrides([word]) == (word,)
+def test_job_level_overrides_define_a_job(override: str) -> None:
+    assert job_defining_overrides([override]) == (override,)

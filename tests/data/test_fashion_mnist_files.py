@@ -80,7 +80,7 @@ def test_the_four_files_are_downloaded_and_unpacked(folder: Path, ending: str, s
     server = serve(good)
     assert ensure(folder, server.url.rstrip("/") + ending) == CONTENTS
     assert contents(folder) == COMPLETE
-    assert server.asked == {f"{name}.gz": 1 for name in CONTENTS}
+    assert server.requests == {f"{name}.gz": 1 for name in CONTENTS}
 
 
 def test_a_damaged_archive_is_downloaded_again_and_no_other(folder: Path, serve: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_damaged_archive_is_downloaded_again_and_no_other(folder: Path, serve:
     server = serve(good)
     assert ensure(folder, server.url) == CONTENTS
     assert (folder / f"{LAST}.gz").read_bytes() == ARCHIVES[LAST]
-    assert server.asked == {f"{LAST}.gz": 1}
+    assert server.requests == {f"{LAST}.gz": 1}
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty])
@@ -187,7 +187,7 @@ def test_those_who_ask_at_once_download_each_file_once(folder: Path, serve: Any)
     server = serve(good)
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(lambda _: ensure(folder, server.url), range(4))) == [CONTENTS] * 4
-    assert server.asked == {f"{name}.gz": 1 for name in CONTENTS}
+    assert server.requests == {f"{name}.gz": 1 for name in CONTENTS}
     assert contents(folder) == COMPLETE
 
 

@@ -153,7 +153,7 @@ def test_a_sweep_stands_for_its_jobs(write: Write, tmp_path: Path) -> None:
         *(f"lr/seed={seed}" for seed in range(4)),
         "seed=0",
     ]
-    assert found.results["status"] == ["finished", "finished", "finished", "missing", "interrupted"]
+    assert found.results["status"] == ["finished", "finished", "finished", "not started", "interrupted"]
     assert found.configuration == {"seed": ["0", "1", "2", "(none)", "0"]}
 
 

@@ -173,15 +173,15 @@ def broken(run: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ("nothing", "there is no run"),
-        ("damaged", "config.yaml is damaged"),
+        ("nothing", "not a run directory"),
+        ("damaged", "config.yaml is corrupt"),
         ("another file", "is not the record of a run: it has no seed, monitor"),
         ("no text", "config.yaml cannot be read"),
         ("code", "model._target_=os.system: not allowed"),
-        ("code, later", r"^model.activation=.*: must be without \$\{"),
+        ("code, later", r"^model.activation=.*: must not contain \$\{"),
         ("no checkpoint", "best.ckpt does not exist, nor does another"),
         ("no best", "best.ckpt does not exist; choose --checkpoint last"),
-        ("damaged best", "best.ckpt is damaged: .*; choose --checkpoint last"),
+        ("damaged best", "best.ckpt is corrupt: .*; choose --checkpoint last"),
         ("another model", "does not fit the model of"),
     ],
 )
@@ -268,8 +268,8 @@ def test_what_is_no_run_is_told_for_what_it_is(train: Train, tmp_path: Path) -> 
     (tmp_path / "file").write_text("")
     search = train("model=linear_regression", "trainer=cpu", "find_lr=true").directory
     for path, why in (
-        (tmp_path / "sweep", "is a sweep; name the directory of one of its jobs"),
-        (tmp_path / "file", "is a file; name the directory of a run"),
+        (tmp_path / "sweep", "is a sweep; pass the directory of one of its jobs"),
+        (tmp_path / "file", "is a file; pass a run directory"),
         (search, r"is a search \(find_lr=true\), and has trained nothing"),
     ):
         with pytest.raises(RunError, match=f"^{path}: {why}$"):

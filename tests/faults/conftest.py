@@ -1,4 +1,4 @@
-"""Runs to which something is done, in processes of their own; and what came of it, for docs/faults.md."""
+"""Fault injection: runs in subprocesses, and a report of the outcomes in docs/fault_injection.md."""
 
 import json
 import os
@@ -15,17 +15,17 @@ import pytest
 
 from dive.sweeps.launchers.process_pool import ProcessJob, run_jobs
 
-# A process that is started anew cannot import this module by its name.
+# A new process cannot import this module by name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 ROOT = Path(__file__).parents[2]
 FAULTS = range(1, 28)
-HEADER = """# Faults
+HEADER = """# Fault injection
 
-What was done to dive, and what came of it. Written by `make test-faults`, which does each of these things anew;
-the test of fault N is the one marked `fault(N, ...)` in `tests/faults`.
+The faults that `make test-faults` injects, and their outcomes. The command writes this page; the tests of fault N
+are those marked `fault(N, ...)` in `tests/faults`.
 
-| | fault | injected how | outcome |
+| | fault | how it is injected | outcome |
 |-:|---|---|---|
 """
 
@@ -34,26 +34,26 @@ _rows: dict[str, Row] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the marker."""
-    config.addinivalue_line("markers", "fault(number, what, how): what is injected, and how")
+    """Register the marker."""
+    config.addinivalue_line("markers", "fault(number, what, how): the fault, and how it is injected")
 
 
 @pytest.fixture
 def outcome(
     request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
 ) -> Callable[[str], None]:
-    """Say what came of the fault; without numbers that differ from run to run."""
+    """Report the outcome of a fault, without numbers that vary between runs."""
     marker = request.node.get_closest_marker("fault")
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         number, what, how = marker.args
         record_property("fault", (number, what, how, " ".join(text.split())))
 
-    return say
+    return report
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Gather what tests have said, from all processes."""
+    """Collect the outcomes from all processes."""
     if report.when == "call" and report.passed:
         for i, (name, value) in enumerate(report.user_properties):
             if name == "fault":
@@ -61,22 +61,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the page, where every fault was injected and every test passed."""
+    """Write the page if every fault was injected and every test passed."""
     in_worker = hasattr(session.config, "workerinput")
     if in_worker or session.testsfailed or {row[0] for row in _rows.values()} != set(FAULTS):
         return
-    (ROOT / "docs" / "faults.md").write_text(HEADER + "".join(lines(_rows.values())))
+    (ROOT / "docs" / "fault_injection.md").write_text(HEADER + "".join(lines(_rows.values())))
 
 
 def lines(rows: Iterable[Row]) -> list[str]:
-    """Of the table, one a test, those that say the same once."""
-    told = ((number, *(text.replace("|", "\\|") for text in row)) for number, *row in sorted(rows))
-    return list(dict.fromkeys(f"| {' | '.join(map(str, row))} |\n" for row in told))
+    """Format the table, one line per test, without duplicates."""
+    escaped = ((number, *(text.replace("|", "\\|") for text in row)) for number, *row in sorted(rows))
+    return list(dict.fromkeys(f"| {' | '.join(map(str, row))} |\n" for row in escaped))
 
 
 # Runs.
 
-# Ten steps an epoch, with everything in it that has a state.
+# Ten steps per epoch, with every component that has a state.
 SMALL = (
     "model=mlp",
     "model.dropout=0.3",
@@ -91,79 +91,79 @@ SMALL = (
     "scheduler.step_size=1",
     "trainer=cpu",
     "trainer.max_epochs=4",
-    "callbacks.last.min_interval_s=0",  # its epochs take milliseconds
+    "callbacks.last.min_interval_s=0",  # save every epoch, though epochs take milliseconds
 )
 
 
-class Left(NamedTuple):
-    """What a run has left: directory, result, exit status or the signal that killed it, and what it said."""
+class Outcome(NamedTuple):
+    """Directory, result, exit status or fatal signal, and output of a run."""
 
     directory: Path
     result: dict[str, Any]
-    ended: str
-    said: str
+    exit: str
+    output: str
 
 
 class Train(Protocol):
-    """See `train_apart`."""
+    """See `train_in_subprocess`."""
 
     def __call__(
         self, *overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None
-    ) -> Left:
-        """Run it."""
+    ) -> Outcome:
+        """Run ``train.py``."""
 
 
 @pytest.fixture
-def train_apart(tmp_path: Path) -> Train:
-    """Run ``train.py`` in a process of its own, `SMALL` unless it goes on; first `do` something to it."""
+def train_in_subprocess(tmp_path: Path) -> Train:
+    """Run ``train.py`` in a subprocess after calling `do` there, with `SMALL` unless it resumes a run."""
 
-    def trained(*overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None) -> Left:
+    def trained(*overrides: str, directory: Path | None = None, do: Callable[[], None] | None = None) -> Outcome:
         directory = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
-        goes_on = any(word.startswith("resume=") for word in overrides)
-        words = [*overrides] if goes_on else [*SMALL, *overrides, f"hydra.run.dir={directory}"]
-        output = tmp_path / "said.txt"
+        resumes = any(override.startswith("resume=") for override in overrides)
+        argv = [*overrides] if resumes else [*SMALL, *overrides, f"hydra.run.dir={directory}"]
+        output = tmp_path / "output.txt"
         output.unlink(missing_ok=True)
-        ((_, ended),) = run_jobs([ProcessJob(partial(typed, words, do), output)], workers=1, threads=1)
+        ((_, process),) = run_jobs([ProcessJob(partial(run_train, argv, do), output)], workers=1, threads=1)
         path = directory / "result.json"
         result = json.loads(path.read_text()) if path.exists() else {}
-        return Left(directory, result, ended.error or "exit status 0", output.read_text())
+        return Outcome(directory, result, process.error or "exit status 0", output.read_text())
 
     return trained
 
 
-def typed(words: list[str], do: Callable[[], None] | None) -> None:
-    """``python train.py WORDS``, in this process."""
+def run_train(argv: list[str], do: Callable[[], None] | None) -> None:
+    """Run ``python train.py ARGV`` in this process."""
     if do is not None:
         do()
-    sys.argv = ["train.py", *words]
+    sys.argv = ["train.py", *argv]
     runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
 
 
-class Do(NamedTuple):
-    """Send this process a signal in the n-th step of a stage: ``train``, ``val`` or ``test``."""
+class SendSignal(NamedTuple):
+    """Send a signal to this process in the n-th step of a stage: ``train``, ``val`` or ``test``."""
 
     number: signal.Signals
     stage: str
     step: int
 
     def __call__(self) -> None:
-        """Lie in wait."""
-        from dive.tasks.task import Task as Measured
+        """Patch the step of all tasks."""
+        from dive.tasks.task import Task
 
-        take_step, counted, stage_wanted = Measured._step, 0, self.stage
+        original, count = Task._step, 0
 
-        def step(task: Measured, batch: Any, stage: str) -> Any:
-            nonlocal counted
-            loss = take_step(task, batch, stage)
-            counted += stage == stage_wanted
-            if stage == stage_wanted and counted == self.step:
+        def step(task: Task, batch: Any, stage: str) -> Any:
+            nonlocal count
+            loss = original(task, batch, stage)
+            count += stage == self.stage
+            if stage == self.stage and count == self.step:
                 os.kill(os.getpid(), self.number)
             return loss
 
-        Measured._step = step  # type: ignore[method-assign]
+        Task._step = step  # type: ignore[method-assign]
 
 
 @pytest.fixture
-def signalled() -> type[Do]:
-    """What `train_apart` can do: ``signalled(signal.SIGTERM, "val", 2)``."""
-    return Do
+def send_signal() -> type[SendSignal]:
+    """For `train_in_subprocess`: ``do=send_signal(signal.SIGTERM, "val", 2)``."""
+    return SendSignal

@@ -1,4 +1,4 @@
-"""Configurations that are hostile or mistaken: refused before anything is called, loaded or written."""
+"""Hostile and invalid configurations: rejected before anything is called, loaded or written."""
 
 import json
 import runpy
@@ -30,10 +30,10 @@ FEW = (
 CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
 PROFILER = "pytorch_lightning.profilers.SimpleProfiler"
 
-Said = Callable[..., str]
+Rejected = Callable[..., str]
 Outcome = Callable[[str], None]
 
-# What a hostile configuration would call, with what.
+# Hostile targets and their arguments.
 HOSTILE: dict[str, dict[str, Any]] = {
     "os.system": {"command": "touch canary"},
     "dive.runs.provenance.subprocess.run": {"args": ["touch", "canary"]},
@@ -42,7 +42,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "hydra.utils.instantiate": {"config": {"_target_": "torch.save", "obj": 1, "f": "canary"}},
     "os.environ.setdefault": {"key": "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "default": "os.system"},
     "hydra._internal.target_policy.DEFAULT_BLOCKLISTED_MODULES.difference": {"_args_": [["os.remove"]]},
-    "dive.runs.atomic_io.atomic_write": {"path": "canary", "content": "sung"},
+    "dive.runs.atomic_io.atomic_write": {"path": "canary", "content": "written"},
     "dive.sweeps.launchers.process_pool.run_jobs": {"tasks": [], "workers": 1, "threads": 1},
     "torch.nn.Module.apply": {"fn": {"_target_": "torch.nn.ReLU"}},
     "torch.load": {"f": "canary"},
@@ -52,37 +52,37 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is written goes to a folder of the test's own."""
+def temporary_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write to a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Run train.py in this process, which must end with status 1, and return its lines: one a mistake."""
+def rejected(monkeypatch: pytest.MonkeyPatch) -> Rejected:
+    """Run train.py in this process, expect exit status 1, and return the message, one line per mistake."""
 
-    def said(*words: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    def run(*overrides: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-        lines = str(caught.value.code)  # text is printed, and the status is 1
+        lines = str(caught.value.code)  # sys.exit prints a string and exits with status 1
         assert lines.startswith("error: "), lines
         return lines.removeprefix("error: ")
 
-    return said
+    return run
 
 
 @pytest.fixture
 def nothing_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call through Hydra ends the test."""
+    """Fail the test if Hydra instantiates anything."""
     monkeypatch.setattr(
-        "dive.training.instantiate.instantiate", lambda *_, **__: pytest.fail("something was called")
+        "dive.training.instantiate.instantiate", lambda *_, **__: pytest.fail("something was instantiated")
     )
 
 
 def recorded(folder: Path, config: dict[str, Any]) -> Path:
-    """A run's directory as somebody else may have sent it."""
+    """A run directory from an untrusted source."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").write_bytes(b"")
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
@@ -90,7 +90,7 @@ def recorded(folder: Path, config: dict[str, Any]) -> Path:
 
 
 def places(evil: dict[str, Any]) -> list[dict[str, Any]]:
-    """Configurations that hold this mapping, here and there."""
+    """Configurations that contain a mapping in different places."""
     config = compose_resolved(*FEW)
     return [
         config | {"model": evil},
@@ -102,53 +102,57 @@ def places(evil: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def told(line: str) -> str:
-    """The line without the list of what is allowed."""
+def shorten(line: str) -> str:
+    """Remove the list of allowed names."""
     return line.partition("; allowed are")[0]
 
 
-def test_the_canary_would_sing(tmp_path: Path) -> None:
+def test_payload_works(tmp_path: Path) -> None:
     hydra.utils.instantiate({"_target_": "torch.save", **HOSTILE["torch.save"]})
     assert (tmp_path / "canary").exists()
 
 
 @pytest.mark.usefixtures("nothing_is_called")
 @pytest.mark.fault(
-    6, "configuration that names os.system and the like", "`model={_target_: os.system, ...}` as typed"
+    6, "configuration that names os.system and similar", "`model={_target_: os.system, ...}` on the command line"
 )
-def test_a_hostile_target_that_is_typed_is_not_called(refused: Said, outcome: Outcome, tmp_path: Path) -> None:
+def test_hostile_target_on_the_command_line_is_not_called(
+    rejected: Rejected, outcome: Outcome, tmp_path: Path
+) -> None:
     lines = {}
     for target, arguments in HOSTILE.items():
-        words = [
+        overrides = [
             f"++model.{key}={json.dumps(value)}" for key, value in arguments.items() if not isinstance(value, dict)
         ]
-        lines[target] = refused(*FEW[2:], f"model._target_={target}", *words).splitlines()[-1]
+        lines[target] = rejected(*FEW[2:], f"model._target_={target}", *overrides).splitlines()[-1]
         assert lines[target].startswith(f"model._target_={target}: ")
-        listed = refused(*FEW, f"+note=[[{{_target_: {target}}}]]")
+        listed = rejected(*FEW, f"+note=[[{{_target_: {target}}}]]")
         assert listed.startswith(f"note[0][0]._target_={target}: ")
     assert not list(tmp_path.rglob("canary"))
     others = ", ".join(f"`{target}`" for target in HOSTILE if target != "os.system")
-    outcome(f"`{told(lines['os.system'])}`: refused before any call, and so are {others}")
+    outcome(f"`{shorten(lines['os.system'])}`: rejected before any call, and so are {others}")
 
 
 @pytest.mark.usefixtures("nothing_is_called")
-@pytest.mark.fault(6, "record of an untrusted run that names os.system and the like", "`resume=DIR` of such a run")
-def test_a_hostile_target_that_is_recorded_is_not_called(refused: Said, outcome: Outcome, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    6, "config.yaml of an untrusted run that names os.system and similar", "`resume=DIR` of such a run"
+)
+def test_hostile_target_in_config_yaml_is_not_called(rejected: Rejected, outcome: Outcome, tmp_path: Path) -> None:
     count = 0
     for target, arguments in HOSTILE.items():
         for config in places({"_target_": target, **arguments}):
             count += 1
             run = recorded(tmp_path / str(count), config)
-            assert f"_target_={target}: " in refused(f"resume={run}")
+            assert f"_target_={target}: " in rejected(f"resume={run}")
             assert sorted(path.name for path in run.rglob("*")) == ["checkpoints", "config.yaml", "last.ckpt"]
     assert not list(tmp_path.rglob("canary"))
-    outcome("refused before any call, wherever it stands: as a model, callback, loss, argument, in lists of lists")
+    outcome("rejected before any call, as a model, callback, loss, argument, or in nested lists")
 
 
 @pytest.mark.fault(
-    6, "record of an untrusted run that names os.system and the like", "`python train.py resume=DIR`"
+    6, "config.yaml of an untrusted run that names os.system and similar", "`python train.py resume=DIR`"
 )
-def test_a_hostile_run_is_not_resumed_by_the_command(outcome: Outcome, tmp_path: Path) -> None:
+def test_hostile_run_is_not_resumed_by_the_command(outcome: Outcome, tmp_path: Path) -> None:
     config = compose_resolved(*FEW)
     config["callbacks"]["terminate_on_non_finite"] = {"_target_": "torch.save", **HOSTILE["torch.save"]}
     run = recorded(tmp_path / "theirs", config)
@@ -158,13 +162,15 @@ def test_a_hostile_run_is_not_resumed_by_the_command(outcome: Outcome, tmp_path:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1, done.stderr
     assert not list(tmp_path.rglob("canary"))
-    outcome(f"`{told(done.stderr.strip())}`: exit status 1, nothing called")
+    outcome(f"`{shorten(done.stderr.strip())}`: exit status 1, nothing called")
 
 
 @pytest.mark.fault(
-    6, "record of an untrusted run that speaks to Hydra", "keys `hydra`, `defaults`; `# @package`; links"
+    6, "config.yaml of an untrusted run with Hydra directives", "keys `hydra`, `defaults`; `# @package`; links"
 )
-def test_a_record_that_is_more_than_a_record_is_refused(refused: Said, outcome: Outcome, tmp_path: Path) -> None:
+def test_config_yaml_with_hydra_directives_is_rejected(
+    rejected: Rejected, outcome: Outcome, tmp_path: Path
+) -> None:
     callback = {"callbacks": {"x": {"_target_": "torch.save", **HOSTILE["torch.save"]}}}
     for i, text in enumerate(
         [
@@ -175,41 +181,44 @@ def test_a_record_that_is_more_than_a_record_is_refused(refused: Said, outcome: 
     ):
         run = recorded(tmp_path / str(i), {})
         (run / "config.yaml").write_text(text)
-        assert refused(f"resume={run}").endswith("config.yaml is not the record of a run")
+        assert rejected(f"resume={run}").endswith("config.yaml is not the recorded configuration of a run")
     run = recorded(tmp_path / "linked", compose_resolved(*FEW))
     (run / "train.log").symlink_to(tmp_path / "profile")
-    assert refused(f"resume={run}").endswith("train.log is a link; the files of a run are its own")
+    assert rejected(f"resume={run}").endswith("train.log is a symbolic link; a run directory must not contain any")
     assert not (tmp_path / "profile").exists()
     assert not list(tmp_path.rglob("canary"))
-    outcome("`config.yaml is not the record of a run`, `... is a link; the files of a run are its own`")
+    outcome(
+        "`config.yaml is not the recorded configuration of a run`, "
+        "`... is a symbolic link; a run directory must not contain any`"
+    )
 
 
 @pytest.mark.usefixtures("nothing_is_called")
 @pytest.mark.fault(
-    6, "configuration that writes elsewhere or runs a compiler", "arguments of allowed classes, as typed"
+    6, "configuration that writes to other directories or runs a compiler", "arguments of allowed classes"
 )
-def test_an_allowed_class_is_not_made_to_reach_out(refused: Said, outcome: Outcome) -> None:
-    words = {
-        f"+callbacks.more={{_target_:{CHECKPOINT},filename:../../canary}}": "must be a name within the run",
-        f"trainer.profiler={{_target_:{PROFILER},dirpath:/tmp}}": "must be null: a run writes into its own",
-        "trainer.compile={options:{cpp.cxx:evil}}": "must be left out: it can name programs to be run",
+def test_allowed_class_cannot_reach_outside_the_run(rejected: Rejected, outcome: Outcome) -> None:
+    overrides = {
+        f"+callbacks.more={{_target_:{CHECKPOINT},filename:../../canary}}": "must be a path inside the run",
+        f"trainer.profiler={{_target_:{PROFILER},dirpath:/tmp}}": "must be null: a run writes to its own",
+        "trainer.compile={options:{cpp.cxx:evil}}": "must be omitted: it can name programs to execute",
     }
-    for word, wanted in words.items():
-        assert wanted in refused(*FEW, word)
-    outcome("; ".join(f"`{word}` {wanted}" for word, wanted in words.items()))
+    for override, message in overrides.items():
+        assert message in rejected(*FEW, override)
+    outcome("; ".join(f"`{override}` {message}" for override, message in overrides.items()))
 
 
-# What is typed, and how the line begins.
+# Overrides and the beginning of their message.
 MISTAKES = {
     "optimizer.lrr=0.1": "optimizer.lrr: unknown; did you mean 'lr'?",
     "+model.num_hidden=[8]": "model.num_hidden=[8]: unknown; did you mean 'num_hiddens'?",
     "optimiser.lr=0.1": "optimiser: unknown; did you mean 'optimizer'?",
-    "model.num_hiddens=many": "model.num_hiddens=many: must be a list of whole numbers",
+    "model.num_hiddens=many": "model.num_hiddens=many: must be a list of integers",
     "model.dropout=[1]": "model.dropout=[1]: must be a number in [0, 1)",
     "optimizer.lr=-1": "optimizer.lr=-1: must be a number in (0, inf)",
-    "data.batch_size=0": "data.batch_size=0: must be a whole number of at least 1",
-    "data.seed=???": "data.seed: a value is missing; give one with data.seed=...",
-    "model.activation=???": "model.activation: a value is missing; give one with model.activation=...",
+    "data.batch_size=0": "data.batch_size=0: must be an integer of at least 1",
+    "data.seed=???": "data.seed: missing mandatory value; set data.seed=...",
+    "model.activation=???": "model.activation: missing mandatory value; set model.activation=...",
     "optimizer=sdg": "optimizer=sdg: unknown; did you mean 'sgd'?",
     "model.activation=rleu": "model: unknown activation 'rleu'; choose from",
     "monitor=val/accuracy": "monitor=val/accuracy: unknown; did you mean 'val/acc'?",
@@ -217,20 +226,23 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(
-    "word",
-    [pytest.param(word, marks=pytest.mark.fault(21, "mistake in a command", f"`{word}`")) for word in MISTAKES],
+    "override",
+    [
+        pytest.param(override, marks=pytest.mark.fault(21, "mistake in a command", f"`{override}`"))
+        for override in MISTAKES
+    ],
 )
-def test_a_mistake_is_told_before_data_are_loaded(
-    word: str, refused: Said, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_mistake_is_reported_before_data_is_loaded(
+    override: str, rejected: Rejected, outcome: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for method in ("prepare_data", "setup", "load"):
-        monkeypatch.setattr(FashionMNISTDataModule, method, lambda *_: pytest.fail("data are loaded"))
-    line = refused("model=mlp", f"data.root={tmp_path / 'nowhere'}", "trainer=cpu", word)
-    assert line.startswith(MISTAKES[word])
+        monkeypatch.setattr(FashionMNISTDataModule, method, lambda *_: pytest.fail("data is loaded"))
+    line = rejected("model=mlp", f"data.root={tmp_path / 'nowhere'}", "trainer=cpu", override)
+    assert line.startswith(MISTAKES[override])
     assert "\n" not in line
-    outcome(f"`{line}`" if len(line) < 120 else f"`{MISTAKES[word]} ...`")
+    outcome(f"`{line}`" if len(line) < 120 else f"`{MISTAKES[override]} ...`")
 
 
-def test_without_a_mistake_data_would_have_been_missed(refused: Said, tmp_path: Path) -> None:
-    line = refused("model=mlp", f"data.root={tmp_path / 'nowhere'}", "data.download=false", "trainer=cpu")
+def test_missing_data_is_reported_without_a_mistake(rejected: Rejected, tmp_path: Path) -> None:
+    line = rejected("model=mlp", f"data.root={tmp_path / 'nowhere'}", "data.download=false", "trainer=cpu")
     assert line.startswith(f"Fashion-MNIST is not in {tmp_path}/nowhere")

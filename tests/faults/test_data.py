@@ -1,4 +1,4 @@
-"""Faults of the published files: damaged, half downloaded, downloaded by many at once, not to be had."""
+"""Faults of the data files: damaged, partially downloaded, downloaded concurrently, unavailable."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ from dive.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 IMAGES = "train-images-idx3-ubyte"
-NOBODY = "http://127.0.0.1:9/"
+UNREACHABLE = "http://127.0.0.1:9/"
 Outcome = Callable[[str], None]
 
 
@@ -38,19 +38,19 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """A set of a few images, its archives and what is in them; it stands for the published one."""
-    rng, files, digests = np.random.default_rng(0), {}, {}
+    """A data set of a few images in place of the published one: its archives and their content."""
+    rng, files, checksums = np.random.default_rng(0), {}, {}
     for name in archive_files.SHA256:
         files[name] = idx(rng.integers(10, size=(100, 28, 28) if "images" in name else 100))
         files[f"{name}.gz"] = gzip.compress(files[name], mtime=0)
-        digests[name] = (archive_files.sha256(files[f"{name}.gz"]), archive_files.sha256(files[name]))
-    monkeypatch.setattr(archive_files, "DIGESTS", digests)
+        checksums[name] = (archive_files.sha256(files[f"{name}.gz"]), archive_files.sha256(files[name]))
+    monkeypatch.setattr(archive_files, "SHA256", checksums)
     return files
 
 
 @pytest.fixture
-def said() -> Iterator[list[str]]:
-    """What is logged from a warning on."""
+def warnings_logged() -> Iterator[list[str]]:
+    """The messages logged at WARNING and above."""
     messages: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
@@ -69,75 +69,83 @@ def fill(root: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-def left(root: Path) -> dict[str, bytes]:
-    """Every file of the data folder, hidden ones too, but for the lock."""
+def all_files(root: Path) -> dict[str, bytes]:
+    """Every file of the data folder, including hidden ones, except the lock."""
     return {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
-def tensors(root: Path, mirror: str = NOBODY, timeout: float = 5) -> list[torch.Tensor]:
-    """The set, as a training run has it."""
+def tensors(root: Path, mirror: str = UNREACHABLE, timeout: float = 5) -> list[torch.Tensor]:
+    """The data set as a training run loads it."""
     data = FashionMNISTDataModule(root, mirror, timeout, resize=[28, 28], val_size=20, batch_size=10)
     data.prepare_data()
-    return [tensor for part in data.splits for tensor in (part.inputs, part.targets)]
+    return [tensor for split in data.splits for tensor in (split.inputs, split.targets)]
 
 
-def same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def mirror_of(files: dict[str, bytes]) -> Callable[[str, Any], Iterable[bytes]]:
     return lambda name, _: [b"HTTP/1.0 200 OK\r\n\r\n", files[name]]
 
 
-def told(text: str, root: Path, url: str = NOBODY) -> str:
-    """A message as it would stand on the page: without folders, addresses and digests of this test, or advice."""
+def format_message(text: str, root: Path, url: str = UNREACHABLE) -> str:
+    """Format a message for the report, without paths, URLs, checksums and the help text."""
     text = text.removesuffix(f" {archive_files.HELP}").replace(f"{archive_files.raw_folder(root)}", "RAW")
     return f"“{re.sub('[0-9a-f]{64}', '...', text.replace(url, 'http://MIRROR/'))}”"
 
 
-def flip(content: bytes) -> bytes:
+def flip_byte(content: bytes) -> bytes:
     return content[:20000] + bytes([content[20000] ^ 255]) + content[20001:]
 
 
-def cut(content: bytes) -> bytes:
+def truncate(content: bytes) -> bytes:
     return content[:20000]
 
 
 FLIPPED = ("one byte of the unpacked file flipped, same length", "byte 20000 of the file XOR 255")
-CUT = ("the unpacked file cut short", "its first 20000 bytes")
-CUT_ARCHIVE = ("the archive cut short", "its first 20000 bytes")
+TRUNCATED = ("the unpacked file truncated", "its first 20000 bytes")
+TRUNCATED_ARCHIVE = ("the archive truncated", "its first 20000 bytes")
 DAMAGES = [
-    pytest.param(IMAGES, flip, marks=pytest.mark.fault(9, *FLIPPED), id="flipped"),
-    pytest.param(IMAGES, cut, marks=pytest.mark.fault(9, *CUT), id="cut"),
-    pytest.param(f"{IMAGES}.gz", cut, marks=pytest.mark.fault(9, *CUT_ARCHIVE), id="cut archive"),
+    pytest.param(IMAGES, flip_byte, marks=pytest.mark.fault(9, *FLIPPED), id="flipped"),
+    pytest.param(IMAGES, truncate, marks=pytest.mark.fault(9, *TRUNCATED), id="truncated"),
+    pytest.param(f"{IMAGES}.gz", truncate, marks=pytest.mark.fault(9, *TRUNCATED_ARCHIVE), id="truncated archive"),
 ]
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_beside_a_sound_partner(
-    name: str, damage: Any, small: dict[str, bytes], root: Path, tmp_path: Path, said: list[str], outcome: Outcome
+def test_damaged_file_beside_a_valid_one(
+    name: str,
+    damage: Any,
+    small: dict[str, bytes],
+    root: Path,
+    tmp_path: Path,
+    warnings_logged: list[str],
+    outcome: Outcome,
 ) -> None:
-    fill(tmp_path / "sound", small)
-    sound = tensors(tmp_path / "sound")
+    fill(tmp_path / "valid", small)
+    valid = tensors(tmp_path / "valid")
     folder = fill(root, small | {name: damage(small[name])})
-    assert same(tensors(root), sound)
+    assert same(tensors(root), valid)
     if name.endswith(".gz"):
-        assert not said
-        outcome("beside the sound unpacked file: that is read, the same tensors as ever")
+        assert not warnings_logged
+        outcome("beside the valid unpacked file: that file is read, the tensors are the same")
         return
-    assert said == [f"{folder / name} was damaged; unpacked {name}.gz again"]
-    assert left(root) == small
-    outcome(f"beside the sound archive: repaired, the same tensors as ever; {told(said[0], root)}")
+    assert warnings_logged == [f"{folder / name} was damaged; unpacked {name}.gz again"]
+    assert all_files(root) == small
+    outcome(
+        f"beside the valid archive: repaired, the tensors are the same; {format_message(warnings_logged[0], root)}"
+    )
 
 
 def alone(small: dict[str, bytes], name: str, damage: Any) -> dict[str, bytes]:
-    """All files, but of this pair only one, damaged."""
+    """All files; of this pair only one, which is damaged."""
     others = {path: content for path, content in small.items() if path.removesuffix(".gz") != IMAGES}
     return others | {name: damage(small[name])}
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_alone_and_without_a_server(
+def test_damaged_file_alone_without_a_server(
     name: str, damage: Any, small: dict[str, bytes], root: Path, outcome: Outcome
 ) -> None:
     files = alone(small, name, damage)
@@ -147,69 +155,71 @@ def test_alone_and_without_a_server(
     message = str(caught.value)
     assert message.startswith(f"{folder / name} is damaged: ")
     assert message.endswith(
-        f"It cannot be downloaded: {NOBODY}{IMAGES}.gz: Connection refused. {archive_files.HELP}"
+        f"It cannot be downloaded: {UNREACHABLE}{IMAGES}.gz: Connection refused. {archive_files.HELP}"
     )
     assert "missing" not in message
     assert "\n" not in message
-    assert left(root) == files
-    outcome(f"alone, without network: {told(message, root)}")
+    assert all_files(root) == files
+    outcome(f"alone, without network: {format_message(message, root)}")
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
-def test_alone_with_a_server(
+def test_damaged_file_alone_with_a_server(
     name: str, damage: Any, small: dict[str, bytes], root: Path, tmp_path: Path, serve: Any, outcome: Outcome
 ) -> None:
-    fill(tmp_path / "sound", small)
+    fill(tmp_path / "valid", small)
     fill(root, alone(small, name, damage))
     server = serve(mirror_of(small))
-    assert same(tensors(root, server.url), tensors(tmp_path / "sound"))
-    assert left(root) == small
-    assert server.asked == {f"{IMAGES}.gz": 1}
-    outcome("alone: downloaded again, that file only; the same tensors as ever")
+    assert same(tensors(root, server.url), tensors(tmp_path / "valid"))
+    assert all_files(root) == small
+    assert server.requests == {f"{IMAGES}.gz": 1}
+    outcome("alone: only that file is downloaded again; the tensors are the same")
 
 
 @pytest.mark.fault(
-    9, "archive and unpacked file both damaged", "the archive cut short, a byte of the other flipped"
+    9, "archive and unpacked file both damaged", "the archive truncated, a byte of the other file flipped"
 )
 @pytest.mark.parametrize("online", [True, False])
-def test_both_damaged(online: bool, small: dict[str, bytes], root: Path, serve: Any, outcome: Outcome) -> None:
-    damaged = small | {IMAGES: flip(small[IMAGES]), f"{IMAGES}.gz": cut(small[f"{IMAGES}.gz"])}
+def test_both_files_damaged(
+    online: bool, small: dict[str, bytes], root: Path, serve: Any, outcome: Outcome
+) -> None:
+    damaged = small | {IMAGES: flip_byte(small[IMAGES]), f"{IMAGES}.gz": truncate(small[f"{IMAGES}.gz"])}
     fill(root, damaged)
     if online:
         tensors(root, serve(mirror_of(small)).url)
-        assert left(root) == small
-        outcome("downloaded again, both replaced")
+        assert all_files(root) == small
+        outcome("downloaded again, both files replaced")
         return
     with pytest.raises(DataError, match=f"so is {IMAGES}.gz. It cannot be downloaded: ") as caught:
         tensors(root)
-    assert left(root) == damaged
-    outcome(f"without network: {told(str(caught.value), root)}")
+    assert all_files(root) == damaged
+    outcome(f"without network: {format_message(str(caught.value), root)}")
 
 
 @pytest.mark.fault(9, *FLIPPED)
-def test_the_real_set_and_its_metrics(real_data: Path, train: Any, tmp_path: Path, outcome: Outcome) -> None:
+def test_real_data_set_and_its_metrics(real_data: Path, train: Any, tmp_path: Path, outcome: Outcome) -> None:
     scores = []
-    for root in (tmp_path / "sound", tmp_path / "flipped"):
+    for root in (tmp_path / "valid", tmp_path / "flipped"):
         folder = fill(root, {})
         for name in archive_files.SHA256:
             archive = archive_files.raw_folder(real_data) / f"{name}.gz"
             (folder / archive.name).symlink_to(archive)
         if root.name == "flipped":
-            (folder / IMAGES).write_bytes(flip(archive_files.read(folder, IMAGES)))
+            (folder / IMAGES).write_bytes(flip_byte(archive_files.read(folder, IMAGES)))
         steps = ("+trainer.limit_train_batches=10", "trainer.max_epochs=1", "trainer=cpu")
-        run = train("model=softmax_regression", f"data.root={root}", f"data.mirror={NOBODY}", *steps)
+        run = train("model=softmax_regression", f"data.root={root}", f"data.mirror={UNREACHABLE}", *steps)
         scores.append(run.result["score"])
         warned = "was damaged; unpacked" in (run.directory / "train.log").read_text()
         assert warned == (root.name == "flipped")
     assert scores[0] == scores[1]
     assert archive_files.sha256((folder / IMAGES).read_bytes()) == archive_files.SHA256[IMAGES][1]
-    outcome("in the real set, beside the sound archive: train.py repairs it, says so, and reaches the same score")
+    outcome("in the real data set, beside the valid archive: train.py repairs it, warns, reaches the same score")
 
 
 DOWNLOAD = """
 import sys
-from dive.data import FashionMNIST
-data = FashionMNIST(sys.argv[1], sys.argv[2], 30, resize=[28, 28], val_size=10000, batch_size=256)
+from dive.data import FashionMNISTDataModule
+data = FashionMNISTDataModule(sys.argv[1], sys.argv[2], 30, resize=[28, 28], val_size=10000, batch_size=256)
 print("ready", flush=True)
 sys.stdin.readline()
 data.prepare_data()
@@ -217,8 +227,8 @@ print(*(len(labels) for images, labels in data.read()))
 """
 
 
-@pytest.mark.fault(10, "four first downloads at once", "four processes, the real set, from a server that drips")
-def test_four_downloads_at_once(real_data: Path, root: Path, serve: Any, outcome: Outcome) -> None:
+@pytest.mark.fault(10, "four concurrent first downloads", "four processes, the real data set, a slow server")
+def test_four_concurrent_downloads(real_data: Path, root: Path, serve: Any, outcome: Outcome) -> None:
     files = {
         f"{name}.gz": (archive_files.raw_folder(real_data) / f"{name}.gz").read_bytes()
         for name in archive_files.SHA256
@@ -239,12 +249,12 @@ def test_four_downloads_at_once(real_data: Path, root: Path, serve: Any, outcome
         process.stdin.write("go\n")
         process.stdin.flush()
     assert [process.communicate(timeout=120) for process in processes] == [("60000 10000\n", "")] * 4
-    assert server.asked == dict.fromkeys(files, 1)
-    there = left(root)
-    assert there.keys() == {path for name in archive_files.SHA256 for path in (name, f"{name}.gz")}
-    for name, digests in archive_files.SHA256.items():
-        assert tuple(archive_files.sha256(there[path]) for path in (f"{name}.gz", name)) == digests
-    outcome("all four load the set; one good copy, each archive asked for once, nothing else left in the folder")
+    assert server.requests == dict.fromkeys(files, 1)
+    files_left = all_files(root)
+    assert files_left.keys() == {path for name in archive_files.SHA256 for path in (name, f"{name}.gz")}
+    for name, checksums in archive_files.SHA256.items():
+        assert tuple(archive_files.sha256(files_left[path]) for path in (f"{name}.gz", name)) == checksums
+    outcome("all four load the data set; one valid copy, each archive requested once, no other files left")
 
 
 def silent(name: str, pause: Callable[[float], object]) -> Iterable[bytes]:
@@ -257,7 +267,7 @@ def stalled(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
     pause(300)
 
 
-def dripping(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
+def trickling(name: str, pause: Callable[[float], object]) -> Iterator[bytes]:
     yield b"HTTP/1.0 200 OK\r\nContent-Length: 26421880\r\n\r\n"
     while not pause(0.05):
         yield b"\x1f"
@@ -269,19 +279,19 @@ def page(name: str, pause: Callable[[float], object]) -> Iterable[bytes]:
 
 
 def training(root: Path, run: Path, mirror: str, *overrides: str) -> subprocess.Popen[str]:
-    """What a user types, under way."""
-    words = ("model=mlp", "trainer=cpu", f"data.root={root}", f"data.mirror={mirror}", f"hydra.run.dir={run}")
-    command = [sys.executable, str(ROOT / "train.py"), *words, *overrides]
+    """Start train.py."""
+    arguments = ("model=mlp", "trainer=cpu", f"data.root={root}", f"data.mirror={mirror}", f"hydra.run.dir={run}")
+    command = [sys.executable, str(ROOT / "train.py"), *arguments, *overrides]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.mark.fault(13, "SIGTERM during the download", "train.py, in the middle of the first archive")
-def test_terminated_during_the_download(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
+def test_sigterm_during_the_download(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
     server = serve(stalled)
     process = training(root, tmp_path / "run", server.url, "data.timeout=60")
     try:
         deadline = time.monotonic() + 120
-        while not server.asked:
+        while not server.requests:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -290,25 +300,25 @@ def test_terminated_during_the_download(root: Path, tmp_path: Path, serve: Any, 
     finally:
         process.kill()
         process.wait()
-    assert left(root) == {}
+    assert all_files(root) == {}
     assert process.returncode == 143, (out, err)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["status"] == "interrupted"
     assert "Traceback" not in out + err
-    outcome("ends at once with exit status 143; result.json says interrupted; no file and no half file is left")
+    outcome("exits immediately with status 143; result.json says interrupted; no complete or partial file is left")
 
 
-LOST = [
+FAILURES = [
     pytest.param(None, "Connection refused", marks=pytest.mark.fault(22, "no network", "a port that is closed")),
     pytest.param(
         "http://mirror.invalid/",
         r"Name or service not known|Temporary failure in name resolution|No address associated with hostname",
-        marks=pytest.mark.fault(22, "no network", "a host name that nobody knows"),
+        marks=pytest.mark.fault(22, "no network", "an unknown host name"),
     ),
     pytest.param(
         silent,
         r"nothing came for 0\.5 s \(data\.timeout\)",
-        marks=pytest.mark.fault(22, "a server that stalls", "it accepts, and sends nothing"),
+        marks=pytest.mark.fault(22, "a server that stalls", "it accepts and sends nothing"),
     ),
     pytest.param(
         stalled,
@@ -316,9 +326,9 @@ LOST = [
         marks=pytest.mark.fault(22, "a server that stalls", "it stops in the middle of the archive"),
     ),
     pytest.param(
-        dripping,
+        trickling,
         r"not all of it came within 1 s \(2 times data\.timeout\)",
-        marks=pytest.mark.fault(22, "a server that stalls", "it sends a byte now and then"),
+        marks=pytest.mark.fault(22, "a server that stalls", "it sends single bytes"),
     ),
     pytest.param(
         page,
@@ -328,13 +338,13 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "why"), LOST)
-def test_no_download(
+@pytest.mark.parametrize(("answer", "why"), FAILURES)
+def test_failed_download(
     answer: Any, why: str, root: Path, serve: Any, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 2)
+    monkeypatch.setattr(download, "TIMEOUT_S", 2)
     monkeypatch.setenv("no_proxy", "*")
-    url = serve(answer).url if callable(answer) else answer or NOBODY
+    url = serve(answer).url if callable(answer) else answer or UNREACHABLE
     start = time.monotonic()
     with pytest.raises(DataError, match=why) as caught:
         tensors(root, url, timeout=0.5)
@@ -345,13 +355,13 @@ def test_no_download(
     )
     assert message.endswith(archive_files.HELP)
     assert "\n" not in message
-    assert left(root) == {}
-    text = told(message, root, url).replace("2 times", "20 times").replace(" within 1 s", " within 10 s")
+    assert all_files(root) == {}
+    text = format_message(message, root, url).replace("2 times", "20 times").replace(" within 1 s", " within 10 s")
     outcome(text)
 
 
 @pytest.mark.fault(22, "a server that stalls", "train.py, and a server that accepts and sends nothing")
-def test_no_download_as_a_user_sees_it(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
+def test_failed_download_on_the_command_line(root: Path, tmp_path: Path, serve: Any, outcome: Outcome) -> None:
     server = serve(silent)
     process = training(root, tmp_path / "run", server.url, "data.timeout=0.5")
     out, err = process.communicate(timeout=120)
@@ -360,5 +370,7 @@ def test_no_download_as_a_user_sees_it(root: Path, tmp_path: Path, serve: Any, o
     assert "nothing came for 0.5 s (data.timeout)" in err
     assert err.count("\n") == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
-    assert left(root) == {}
-    outcome("one line says why and what helps; exit status 1, result.json says failed, nothing left behind")
+    assert all_files(root) == {}
+    outcome(
+        "a one-line error with the cause and the remedy; exit status 1, result.json says failed, no files left"
+    )

@@ -1,4 +1,4 @@
-"""What surrounds the program: who may look at TensorBoard, and what is installed."""
+"""The environment: TensorBoard's sockets, and the lock file."""
 
 import re
 import signal
@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOOPBACK = {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1 and ::1, as /proc writes them
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}  # 127.0.0.1 and ::1, as in /proc
 
 Outcome = Callable[[str], None]
 
 
 def listening(group: int) -> set[str]:
-    """Addresses on which the processes of a group listen, as /proc writes them."""
+    """The addresses on which the processes of a group listen, as in /proc."""
     inodes = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if int((process / "stat").read_text().rpartition(")")[2].split()[2]) != group:
                 continue
             links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-        except OSError:  # it has just ended, or closed a file
+        except OSError:  # the process has just ended or closed a file
             continue
         inodes |= {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
     rows = [
@@ -34,10 +34,10 @@ def listening(group: int) -> set[str]:
     return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes}
 
 
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="looks through /proc")
-@pytest.mark.fault(26, "TensorBoard is started", "`make tensorboard`; its sockets as the kernel lists them")
-def test_tensorboard_is_for_this_machine_only(outcome: Outcome, tmp_path: Path) -> None:
-    command = ["make", "-f", ROOT / "Makefile", "tensorboard", f"BIN={Path(sys.executable).parent}", "READY="]
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs /proc")
+@pytest.mark.fault(26, "TensorBoard is started", "`make tensorboard`; its sockets as listed by the kernel")
+def test_tensorboard_listens_on_localhost_only(outcome: Outcome, tmp_path: Path) -> None:
+    command = ["make", "-f", ROOT / "Makefile", "tensorboard", f"BIN={Path(sys.executable).parent}", "INSTALLED="]
     board = subprocess.Popen(
         [*command, "ARGS=--port 0"],
         cwd=tmp_path,
@@ -59,11 +59,11 @@ def test_tensorboard_is_for_this_machine_only(outcome: Outcome, tmp_path: Path) 
         finally:
             subprocess.run(["kill", f"-{signal.SIGKILL.value}", "--", f"-{board.pid}"], check=False, stderr=-3)
     assert not listening(board.pid)
-    outcome("it listens on 127.0.0.1 alone, and ends with its command")
+    outcome("listens on 127.0.0.1 only, and exits with its command")
 
 
 def lock_faults(lock: str, requirements: list[str]) -> list[str]:
-    """Why `pip install --require-hashes` would refuse a lock, or find something else than it names."""
+    """Why `pip install --require-hashes` would reject a lock file, or install something else."""
     blocks = re.split(r"(?m)^(?=[^\s#])", lock.replace("\\\n", " "))
     entries = [block.split("#")[0].strip() for block in blocks if block.strip() and not block.startswith("#")]
     pinned = {
@@ -77,16 +77,16 @@ def lock_faults(lock: str, requirements: list[str]) -> list[str]:
     faults += [
         f"{entry[:40]}: no hash" for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry)
     ]
-    wanted = [re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in requirements]
-    return faults + [f"{name}: not in the lock" for name in wanted if name not in pinned]
+    required = [re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-") for requirement in requirements]
+    return faults + [f"{name}: not in the lock" for name in required if name not in pinned]
 
 
-@pytest.mark.fault(27, "lock without hashes, or without a package", "one hash, one pin, one package taken out")
-def test_the_lock_holds_everything_with_hashes(outcome: Outcome) -> None:
+@pytest.mark.fault(27, "lock file without a hash, pin or package", "one hash, one pin, one package removed")
+def test_lock_file_pins_everything_with_hashes(outcome: Outcome) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    beside = [*extras.pop("export"), *extras.pop("loggers")]  # which not everybody installs
-    assert lock_faults((ROOT / "requirements-extras.lock").read_text(), beside) == []
+    optional = [*extras.pop("export"), *extras.pop("loggers")]  # in a lock file of their own
+    assert lock_faults((ROOT / "requirements-extras.lock").read_text(), optional) == []
     requirements = [*project["dependencies"], *(word for extra in extras.values() for word in extra)]
     lock = (ROOT / "requirements.lock").read_text()
     assert lock_faults(lock, requirements) == []
@@ -98,4 +98,4 @@ def test_the_lock_holds_everything_with_hashes(outcome: Outcome) -> None:
     assert lock_faults(lock.replace(block[0], head + "\n"), requirements) != []
     assert lock_faults(lock.replace("typeguard==", "typeguard>="), requirements) != []
     assert lock_faults(lock.replace(block[0], ""), requirements) == ["typeguard: not in the lock"]
-    outcome("noticed; the lock has a version and a hash for each package, those of the extras too")
+    outcome("detected; the lock file has a version and a hash for each package, including the extras")

@@ -1,4 +1,4 @@
-"""Numbers that are none, workers that die, ways to start them."""
+"""Non-finite losses, dead data loader workers, worker start methods."""
 
 import csv
 import re
@@ -18,105 +18,105 @@ Differences = Callable[[Path, Path], list[str]]
 
 
 def nan_in_step(number: int, value: float) -> None:
-    """Have the loss of a training step be no number; the gradients follow."""
+    """Make the loss of a training step, and so the gradients, NaN or infinite."""
     from dive.tasks.task import Task
 
-    take_step, counted = Task._step, 0
+    original, count = Task._step, 0
 
     def step(task: Task, batch: Any, stage: str) -> Any:
-        nonlocal counted
-        counted += stage == "train"
-        loss = take_step(task, batch, stage)
-        return loss * value if stage == "train" and counted == number else loss
+        nonlocal count
+        count += stage == "train"
+        loss = original(task, batch, stage)
+        return loss * value if stage == "train" and count == number else loss
 
     Task._step = step  # type: ignore[method-assign]
 
 
-@pytest.mark.fault(11, "loss that is NaN, or infinite, in step 25", "loss * NaN, loss * inf")
+@pytest.mark.fault(11, "loss that is NaN or infinite in step 25", "loss * NaN, loss * inf")
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_no_number_ends_the_run_and_is_never_kept(
-    value: float, train_apart: Any, outcome: Callable[[str], None]
+def test_non_finite_loss_ends_the_run_and_is_not_saved(
+    value: float, train_in_subprocess: Any, outcome: Callable[[str], None]
 ) -> None:
-    left = train_apart(do=partial(nan_in_step, 25, value))
-    assert left.ended == "left with exit status 1"
-    assert left.result["status"] == "failed"
-    assert "score" not in left.result
-    kept = {
-        name: checkpoint_io.load_checkpoint(left.directory / "checkpoints" / f"{name}.ckpt")
+    run = train_in_subprocess(do=partial(nan_in_step, 25, value))
+    assert run.exit == "exited with status 1"
+    assert run.result["status"] == "failed"
+    assert "score" not in run.result
+    checkpoints = {
+        name: checkpoint_io.load_checkpoint(run.directory / "checkpoints" / f"{name}.ckpt")
         for name in ("best", "last")
     }
-    for name, checkpoint in kept.items():
+    for name, checkpoint in checkpoints.items():
         assert all(torch.isfinite(weight).all() for weight in checkpoint["state_dict"].values()), name
-    assert kept["last"]["global_step"] == 20
-    outcome(f"{value}: exit status 1, failed, no score: `{left.result['error']}`; best and last are finite")
+    assert checkpoints["last"]["global_step"] == 20
+    outcome(f"{value}: exit status 1, failed, no score: `{run.result['error']}`; best and last are finite")
 
 
-@pytest.mark.fault(11, "SIGTERM after a loss that was NaN", "loss * NaN in step 25, SIGTERM in step 26")
-def test_no_number_is_saved_on_leaving_either(
-    train_apart: Any, signalled: Any, outcome: Callable[[str], None]
+@pytest.mark.fault(11, "SIGTERM after a NaN loss", "loss * NaN in step 25, SIGTERM in step 26")
+def test_non_finite_weights_are_not_saved_on_sigterm(
+    train_in_subprocess: Any, send_signal: Any, outcome: Callable[[str], None]
 ) -> None:
-    terminate = signalled(signal.SIGTERM, "train", 26)
+    terminate = send_signal(signal.SIGTERM, "train", 26)
 
-    def both() -> None:
+    def nan_then_sigterm() -> None:
         nan_in_step(25, float("nan"))
         terminate()
 
-    left = train_apart(do=both)
-    assert left.result["status"] == "failed", left.said
-    last = checkpoint_io.load_checkpoint(left.directory / "checkpoints" / "last.ckpt")
+    run = train_in_subprocess(do=nan_then_sigterm)
+    assert run.result["status"] == "failed", run.output
+    last = checkpoint_io.load_checkpoint(run.directory / "checkpoints" / "last.ckpt")
     assert last["global_step"] == 20
-    outcome(f"exit status 1, failed: `{left.result['error']}`; last.ckpt is that of the epoch before")
+    outcome(f"exit status 1, failed: `{run.result['error']}`; last.ckpt is that of the previous epoch")
 
 
-def kill_a_worker(step: int) -> None:
-    """Kill -9 one of the processes that make batches."""
+def kill_worker(step: int) -> None:
+    """Kill a data loader worker with SIGKILL."""
     import multiprocessing
 
     from dive.tasks.task import Task
 
-    take_step, counted = Task._step, 0
+    original, count = Task._step, 0
 
-    def killing(task: Task, batch: Any, stage: str) -> Any:
-        nonlocal counted
-        counted += 1
-        if counted == step:
+    def step_and_kill(task: Task, batch: Any, stage: str) -> Any:
+        nonlocal count
+        count += 1
+        if count == step:
             multiprocessing.active_children()[0].kill()
-        return take_step(task, batch, stage)
+        return original(task, batch, stage)
 
-    Task._step = killing  # type: ignore[method-assign]
+    Task._step = step_and_kill  # type: ignore[method-assign]
 
 
-@pytest.mark.fault(18, "loader worker killed", "kill -9 of one of two in the third step")
-def test_the_death_of_a_worker_is_told(train_apart: Any, outcome: Callable[[str], None]) -> None:
+@pytest.mark.fault(18, "data loader worker killed", "SIGKILL to one of two in the third step")
+def test_dead_data_loader_worker_is_reported(train_in_subprocess: Any, outcome: Callable[[str], None]) -> None:
     start = time.monotonic()
-    left = train_apart("data.num_workers=2", do=partial(kill_a_worker, 3))
+    run = train_in_subprocess("data.num_workers=2", do=partial(kill_worker, 3))
     assert time.monotonic() - start < 60
-    assert left.result["status"] == "failed", left.said
-    error = left.result["error"]
-    # torch may tell of it in the middle of a step, or the next batch does not come.
+    assert run.result["status"] == "failed", run.output
+    error = run.result["error"]
+    # torch may report it within a step, or the next batch never arrives.
     assert re.search("DataLoader worker|a worker of the data loader has died", error)
-    outcome("the run fails within a minute and says that a worker of the data loader has died")
+    outcome("the run fails within a minute with an error about the dead data loader worker")
 
 
 @pytest.mark.fault(19, "workers under fork, forkserver, spawn; a second fit in one process", "data.worker_start")
-def test_however_workers_start_the_numbers_are_the_same(
+def test_worker_start_method_does_not_change_the_results(
     train: Callable[..., Any], tmp_path: Path, outcome: Callable[[str], None]
 ) -> None:
     sizes = ("data=garments", "data.num_train=256", "data.num_test=64", "data.val_size=64", "model=mlp")
     short = (*sizes, "trainer=cpu", "trainer.max_epochs=2", "model.dropout=0.3")
-    told = {}
-    ways = {"no workers": (), "no workers again": ()} | {
+    results = {}
+    setups = {"no workers": (), "no workers again": ()} | {
         f"{start}{again}": ("data.num_workers=2", f"data.worker_start={start}")
         for start in ("fork", "forkserver", "spawn")
         for again in ("", " again")
     }
-    for way, words in ways.items():
-        directory = train(*short, *words).directory
+    for way, arguments in setups.items():
+        directory = train(*short, *arguments).directory
         with (directory / "metrics.csv").open() as file:
             rows = [{k: v for k, v in row.items() if "per_second" not in k} for row in csv.DictReader(file)]
-        told[way] = rows, checkpoint_io.load_checkpoint(directory / "checkpoints" / "last.ckpt")["state_dict"]
-    metrics, weights = told["no workers"]
-    for way, (rows, others) in told.items():
+        results[way] = rows, checkpoint_io.load_checkpoint(directory / "checkpoints" / "last.ckpt")["state_dict"]
+    metrics, weights = results["no workers"]
+    for way, (rows, others) in results.items():
         assert rows == metrics, way
         assert all(torch.equal(weights[name], others[name]) for name in weights), way
-    outcome("no hang; metrics and weights equal those without workers, bit for bit, in the second fit too")
+    outcome("no hang; metrics and weights are bit-identical to those without workers, also in the second fit")

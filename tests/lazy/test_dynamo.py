@@ -1,4 +1,4 @@
-"""Torch's compiler comes in when something is compiled, and then nothing tells that it was late."""
+"""`torch._dynamo` is imported when something is compiled, and then behaves as if it had been imported at once."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ import torch
 from dive.errors import ConfigError
 from dive.training.trainer import Trainer
 
-# What Lightning and torch's optimizers do with it in each run; then a part of it, asked for in one way or another.
-PUT_OFF = """
+# What Lightning and torch's optimizers do with it in every run; then something that needs the real module.
+DEFERRED = """
 import sys, types
 import dive
 import torch
@@ -26,14 +26,14 @@ optimizer.step()
 optimizer.zero_grad()
 optimizer.load_state_dict(optimizer.state_dict())
 calls = []
-alone = torch.compiler.disable(lambda x: calls.append(torch.compiler.is_compiling()) or x + 1)
-marked = torch.compiler.disable(reason="a test")(lambda x: x + 1)
-assert alone(1) == marked(1) == 2
+disabled = torch.compiler.disable(lambda x: calls.append(torch.compiler.is_compiling()) or x + 1)
+decorated = torch.compiler.disable(reason="a test")(lambda x: x + 1)
+assert disabled(1) == decorated(1) == 2
 assert not isinstance(model, OptimizedModule)
 assert "sympy" not in sys.modules and "torch._dynamo.eval_frame" not in sys.modules
 assert hasattr(torch._dynamo, "__path__") and not hasattr(torch._dynamo, "__nothing__")
 
-{ask}
+{access}
 assert type(sys.modules["torch._dynamo"]) is types.ModuleType and "torch._dynamo.eval_frame" in sys.modules
 
 traced = []
@@ -45,20 +45,27 @@ assert isinstance(compiled, OptimizedModule) and isinstance(compiled, torch._dyn
 assert torch.equal(compiled(torch.ones(3, 2)), model(torch.ones(3, 2)))
 assert len(traced) == 1
 traced.clear()
-both = torch.compile(lambda x: alone(x * 2) * 3, backend=count)
+both = torch.compile(lambda x: disabled(x * 2) * 3, backend=count)
 assert both(torch.ones(1)).item() == 9
-assert len(traced) == 2, traced  # what stands before it, and what stands after
+assert len(traced) == 2, traced  # the code before and after the disabled function
 assert calls == [False, False]
 optimizer.zero_grad()
 optimizer.add_param_group({{"params": [torch.nn.Parameter(torch.ones(1))]}})
 optimizer.step()
 assert isinstance(torch.compiler.disable(model), torch.nn.Module)
-print("as always")
+print("passed")
 """
 
 
+def run_code(code: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", code]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
+
+
 @pytest.mark.parametrize(
-    "ask",
+    "access",
     [
         "torch._dynamo.reset()",
         "import torch._dynamo.config",
@@ -69,22 +76,28 @@ print("as always")
         "torch.compiler.disable(model)",
     ],
 )
-def test_all_of_the_compiler_is_there_when_any_of_it_is_asked_for(ask: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", PUT_OFF.format(ask=ask)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "as always\n"), done.stderr
+def test_dynamo_is_loaded_when_any_of_it_is_accessed(access: str) -> None:
+    assert run_code(DEFERRED.format(access=access)) == "passed"
 
 
-def test_whoever_has_imported_it_before_keeps_it() -> None:
-    before = (
-        "import sys, torch._dynamo; import dive; from dive.lazy.dynamo import Finder; "
-        "print(type(torch._dynamo).__name__, any(isinstance(finder, Finder) for finder in sys.meta_path))"
+def test_a_module_imported_before_is_kept() -> None:
+    code = (
+        "import sys, torch._dynamo; import dive; from dive.lazy.dynamo import LazyFinder; "
+        "print(type(torch._dynamo).__name__, any(isinstance(finder, LazyFinder) for finder in sys.meta_path))"
     )
-    said = subprocess.run([sys.executable, "-c", before], capture_output=True, text=True, check=True).stdout
-    assert said == "module False\n"
+    assert run_code(code) == "module False"
 
 
-def test_determinism_is_switched_off_where_it_is_on() -> None:
+def test_dynamo_is_imported_as_usual_if_a_replaced_name_is_gone() -> None:
+    code = (
+        "from dive.lazy import dynamo; dynamo.PLACEHOLDERS['no_such_name'] = None; "
+        "import torch._dynamo, pytorch_lightning; "
+        "print(type(torch._dynamo).__name__, torch._dynamo.OptimizedModule is not dynamo.OptimizedModule)"
+    )
+    assert run_code(code) == "module True"
+
+
+def test_deterministic_false_turns_determinism_off() -> None:
     settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     states = []
     for deterministic in (True, False, False):
@@ -94,8 +107,10 @@ def test_determinism_is_switched_off_where_it_is_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"), [("mode", "should be one of: default"), ("backend", "reduce"), ("x", "'x'")]
+    ("setting", "message"), [("mode", "should be one of: default"), ("backend", "reduce"), ("x", "'x'")]
 )
-def test_what_cannot_be_compiled_with_is_told_in_a_line(fit: Callable[..., Any], setting: str, told: str) -> None:
-    with pytest.raises(ConfigError, match=rf"trainer.compile={{'{setting}': 'reduce'}}: .*{told}"):
+def test_invalid_arguments_of_compile_are_a_one_line_error(
+    fit: Callable[..., Any], setting: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"trainer.compile={{'{setting}': 'reduce'}}: .*{message}"):
         fit("model=linear_regression", f"trainer.compile={{{setting}: reduce}}")

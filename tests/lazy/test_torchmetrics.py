@@ -1,14 +1,14 @@
-"""What Lightning does not need of torchmetrics comes in when it is asked for, and not before."""
+"""torchmetrics is imported as a whole only when more than Lightning's two classes of it are used."""
 
 import subprocess
 import sys
 
 SLOW = ["scipy", "torchvision", "pandas", "matplotlib", "torchmetrics.functional"]
-LOOKED_AT = f"""
+DEFERRED = f"""
 import sys
 import dive
 import pytorch_lightning
-from dive import build, result
+from dive.training import instantiate, result
 print([name for name in {SLOW} if name in sys.modules])
 import torchmetrics
 from torchmetrics import Metric, MetricCollection
@@ -20,15 +20,30 @@ import torchmetrics.classification
 print(torchmetrics.classification.MulticlassAccuracy(3))
 import matplotlib, torch
 matplotlib.use("agg")
-confused = torchmetrics.classification.MulticlassConfusionMatrix(3)
-confused.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
-print(confused.plot()[1].get_xlabel())
+confusion = torchmetrics.classification.MulticlassConfusionMatrix(3)
+confusion.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
+print(confusion.plot()[1].get_xlabel())
+"""
+MOVED = """
+from dive.lazy import torchmetrics as lazy
+lazy.USED_BY_LIGHTNING = {moved}
+import pytorch_lightning, torchmetrics
+from torchmetrics import Metric, MetricCollection
+assert pytorch_lightning.utilities.types.Metric is Metric
+assert isinstance(torchmetrics.MeanMetric(), Metric)
+import torchmetrics.utilities.plot
+print(type(torchmetrics).__name__, type(torchmetrics.utilities.plot).__name__)
 """
 
 
-def test_all_of_torchmetrics_is_there_when_it_is_asked_for() -> None:
-    said = subprocess.run([sys.executable, "-c", LOOKED_AT], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines() == [
+def run_code(code: str) -> list[str]:
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
+
+
+def test_the_package_is_loaded_when_any_of_it_is_accessed() -> None:
+    assert run_code(DEFERRED) == [
         "[]",
         "False True False",
         "True True True",
@@ -38,12 +53,22 @@ def test_all_of_torchmetrics_is_there_when_it_is_asked_for() -> None:
     ]
 
 
-def test_whoever_has_imported_it_before_keeps_it_and_without_it_nothing_happens() -> None:
-    before = "import torchmetrics; import dive; print(type(torchmetrics).__name__)"
-    hidden = (
-        "import importlib.util; import dive.lazy.torchmetrics as s; import sys; del sys.modules['torchmetrics'];"
-        "importlib.util.find_spec = lambda _: None; s.put_off_torchmetrics(); print('torchmetrics' in sys.modules)"
+def test_the_package_is_imported_as_usual_if_a_class_has_moved() -> None:
+    for moved in (
+        {"Metric": "torchmetrics.no_such_module", "MetricCollection": "torchmetrics.no_such_module"},
+        {"Metric": "torchmetrics.metric", "MetricCollection": "torchmetrics.metric"},
+    ):
+        assert run_code(MOVED.format(moved=moved)) == ["module module"]
+
+
+def test_a_package_imported_before_is_kept() -> None:
+    assert run_code("import torchmetrics; import dive; print(type(torchmetrics).__name__)") == ["module"]
+
+
+def test_a_missing_package_is_ignored() -> None:
+    code = (
+        "import importlib.util; import dive.lazy.torchmetrics as lazy; import sys; del sys.modules['torchmetrics'];"
+        "importlib.util.find_spec = lambda _: None; lazy.install_lazy_torchmetrics();"
+        "print('torchmetrics' in sys.modules)"
     )
-    for code, told in ((before, "module"), (hidden, "False")):
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        assert said.strip() == told
+    assert run_code(code) == ["False"]

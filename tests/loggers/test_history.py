@@ -191,7 +191,7 @@ def test_a_line_that_breaks_off_is_left_out_and_told(tmp_path: Path, caplog: pyt
     log.addHandler(caplog.handler)
     assert read_metrics(path) == {9: {"train/loss": 0.5, "val/loss": 0.6}}
     log.removeHandler(caplog.handler)
-    assert f"{path} is damaged: a line of it breaks off" in caplog.text
+    assert f"{path} is corrupt: skipped" in caplog.text
 
 
 def test_a_signal_while_the_curves_are_drawn_waits_for_them(

@@ -63,7 +63,7 @@ def test_each_comes_with_the_default_ones(name: str, installed: Callable[[bool],
 @pytest.mark.parametrize("project", ["theirs/dive", "", "a b", "../x"])
 def test_a_project_is_a_name_and_not_somebody_else_s(project: str, installed: Callable[[bool], None]) -> None:
     installed(True)
-    with pytest.raises(ConfigError, match=r"^logger\.wandb\.project=.*: must be a name of letters, digits"):
+    with pytest.raises(ConfigError, match=r"^logger\.wandb\.project=.*: must consist of letters, digits"):
         compose_resolved("logger=wandb", f"logger.wandb.project='{project}'")
 
 

@@ -1,4 +1,4 @@
-"""What the design promises of the repository itself."""
+"""Rules of the repository: imports, module size, lock files, ignored folders."""
 
 import ast
 import re
@@ -8,64 +8,74 @@ from pathlib import Path
 
 import pytest
 
+from dive.config import allowlist
+
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted((ROOT / "src" / "dive").rglob("*.py"))
+PACKAGE = ROOT / "src" / "dive"
+SOURCES = [str(path.relative_to(PACKAGE)) for path in sorted(PACKAGE.rglob("*.py"))]
 LOCK = (ROOT / "requirements.lock").read_text()
 DOCS_LOCK = (ROOT / "requirements-docs.lock").read_text()
 EXTRAS_LOCK = (ROOT / "requirements-extras.lock").read_text()
-TABLE = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PROJECT = TABLE["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
-# Who may not import what, by the beginnings of module names.
+# Modules and packages, and the imports they must not have. tests/test_layout.py checks the order of the packages.
 FORBIDDEN = {
-    "losses": ("dive", "hydra", "omegaconf", "pytorch_lightning"),
-    "optim": ("dive", "hydra", "omegaconf", "pytorch_lightning"),
-    "models": ("dive.data", "dive.tasks.task", "hydra", "omegaconf", "pytorch_lightning"),
-    "tasks": ("dive.data", "dive.models", "hydra", "omegaconf"),
-    "data": ("dive.models", "dive.tasks.task", "hydra", "omegaconf"),
-    "callbacks": ("dive.models", "hydra", "omegaconf"),
-    "loggers": ("dive.models", "dive.data", "hydra", "omegaconf"),
+    "tasks/losses": ("dive", "pytorch_lightning"),
+    "tasks/optim": ("dive", "pytorch_lightning"),
+    "models": ("dive.tasks.task", "pytorch_lightning"),
+    "tasks": ("dive.models",),
+    "data": ("dive.models", "dive.tasks.task"),
+    "callbacks": ("dive.models",),
+    "loggers": ("dive.models", "dive.data"),
 }
-KNOW_HYDRA = {"build", "cli", "compose"}
+MAY_IMPORT_HYDRA = ("cli", "config", "errors", "training/instantiate")
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+def imported_names(source: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{name.name}" for name in node.names)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def starts(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}.")
+def is_below(name: str, package: str, separator: str = ".") -> bool:
+    return f"{name}{separator}".startswith(f"{package}{separator}")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "dive")))
-def test_imports_run_one_way(path: Path) -> None:
-    part = path.relative_to(ROOT / "src" / "dive").parts[0].removesuffix(".py")
-    for name in imported(path):
-        assert not any(starts(name, prefix) for prefix in FORBIDDEN.get(part, ())), name
-        assert part in KNOW_HYDRA or not any(starts(name, prefix) for prefix in ("hydra", "omegaconf")), name
+@pytest.mark.parametrize("path", SOURCES)
+def test_module_has_no_forbidden_import(path: str) -> None:
+    module = path.removesuffix(".py")
+    forbidden = [name for key, names in FORBIDDEN.items() if is_below(module, key, "/") for name in names]
+    if not any(is_below(module, key, "/") for key in MAY_IMPORT_HYDRA):
+        forbidden += ["hydra", "omegaconf"]
+    for name in imported_names((PACKAGE / path).read_text()):
+        assert not any(is_below(name, package) for package in forbidden), name
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src" / "dive")))
-def test_a_module_says_what_it_is_and_is_one_idea(path: Path) -> None:
-    text = path.read_text()
+@pytest.mark.parametrize("path", SOURCES)
+def test_module_has_a_docstring_and_is_short(path: str) -> None:
+    text = (PACKAGE / path).read_text()
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= 180
 
 
-def blocks(lock: str) -> list[str]:
-    """What is pinned, each with its hashes."""
+def test_allowlist_is_not_extended() -> None:
+    assert allowlist.PYPROJECT == ROOT / "pyproject.toml"
+    assert allowlist.project_allowlist(allowlist.PYPROJECT) == ()
+
+
+def pinned_requirements(lock: str) -> list[str]:
+    """The entries of a lock file, each with its hashes."""
     return re.split(r"(?m)^(?=[a-z0-9])", lock)[1:]
 
 
 @pytest.mark.parametrize("lock", [LOCK, DOCS_LOCK, EXTRAS_LOCK], ids=["all", "docs", "extras"])
-def test_a_lock_has_hashes_for_everything_and_no_address(lock: str) -> None:
+def test_lock_has_hashes_and_no_urls(lock: str) -> None:
     pins = re.findall(r"(?m)^(\S+)==\S+", lock)
-    assert len(pins) == len(blocks(lock)) > 50
-    assert all("--hash=sha256:" in block for block in blocks(lock))
+    assert len(pins) == len(pinned_requirements(lock)) > 50
+    assert all("--hash=sha256:" in requirement for requirement in pinned_requirements(lock))
     assert "://" not in lock
     assert "--index" not in lock
     assert "--find-links" not in lock
@@ -75,8 +85,8 @@ def test_a_lock_has_hashes_for_everything_and_no_address(lock: str) -> None:
     ("requirement", "lock"),
     [
         *((word, LOCK) for word in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]),
-        *((word, DOCS_LOCK) for word in TABLE["dependency-groups"]["docs"]),
-        *((word, EXTRAS_LOCK) for word in TABLE["dependency-groups"]["browser"]),
+        *((word, DOCS_LOCK) for word in PYPROJECT["dependency-groups"]["docs"]),
+        *((word, EXTRAS_LOCK) for word in PYPROJECT["dependency-groups"]["browser"]),
         *(
             (word, EXTRAS_LOCK)
             for extra in ("export", "loggers")
@@ -91,13 +101,13 @@ def test_every_dependency_is_locked(requirement: str, lock: str) -> None:
 
 
 @pytest.mark.parametrize("other", [DOCS_LOCK, EXTRAS_LOCK], ids=["docs", "extras"])
-def test_what_is_installed_beside_has_the_versions_that_the_rest_runs_with(other: str) -> None:
-    rest, beside = (dict(re.findall(r"(?m)^(\S+)==(\S+)", lock)) for lock in (LOCK, other))
-    shared = rest.keys() & beside.keys()
+def test_locks_pin_the_same_versions(other: str) -> None:
+    versions, other_versions = (dict(re.findall(r"(?m)^(\S+)==(\S+)", lock)) for lock in (LOCK, other))
+    shared = versions.keys() & other_versions.keys()
     assert shared
-    assert {name: rest[name] for name in shared} == {name: beside[name] for name in shared}
+    assert {name: versions[name] for name in shared} == {name: other_versions[name] for name in shared}
 
 
-def test_no_data_and_no_output_is_tracked_by_accident() -> None:
+def test_data_and_outputs_are_ignored_by_git() -> None:
     ignored = (ROOT / ".gitignore").read_text().splitlines()
     assert {"/data/", "/outputs/", "/multirun/", "/.venv/"} <= set(ignored)

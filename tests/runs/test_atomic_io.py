@@ -1,4 +1,4 @@
-"""Files are there as a whole, or as they were."""
+"""Atomic writes: a file has its old or its new content."""
 
 import os
 import stat
@@ -11,13 +11,13 @@ import pytest
 from dive.runs.atomic_io import atomic_write, remove_temp_files
 
 
-def test_a_file_is_written_with_its_text_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_file_is_written_without_leftovers(tmp_path: Path) -> None:
     atomic_write(tmp_path / "file.txt", "one\n")
     atomic_write(tmp_path / "file.txt", "two\n")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "two\n"}
 
 
-def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     atomic_write(tmp_path / "file.txt", "old")
 
     def fails(descriptor: int) -> None:
@@ -29,7 +29,7 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypat
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "old"}
 
 
-def test_nobody_reads_half_a_file(tmp_path: Path) -> None:
+def test_concurrent_reader_sees_old_or_new_content(tmp_path: Path) -> None:
     path, texts = tmp_path / "file.txt", ("a" * 1_000_000, "b" * 1_000_000)
     atomic_write(path, texts[0])
     done = threading.Event()
@@ -49,80 +49,79 @@ def test_nobody_reads_half_a_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What `put` does with the disk, in order: which kind of thing it flushes, and when it moves the file."""
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The flushes and renames of `atomic_write`, in order."""
     done: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
-    def flushes(descriptor: int) -> None:
+    def record_flush(descriptor: int) -> None:
         entry = os.fstat(descriptor)
-        done.append("flush folder" if stat.S_ISDIR(entry.st_mode) else f"flush {entry.st_size} bytes")
+        done.append("flush directory" if stat.S_ISDIR(entry.st_mode) else f"flush {entry.st_size} bytes")
         fsync(descriptor)
 
-    def moves(source: Path, target: Path) -> Path:
-        done.append(f"move to {target.name}")
+    def record_replace(source: Path, target: Path) -> Path:
+        done.append(f"rename to {target.name}")
         return replace(source, target)
 
-    monkeypatch.setattr(os, "fsync", flushes)
-    monkeypatch.setattr(Path, "replace", moves)
+    monkeypatch.setattr(os, "fsync", record_flush)
+    monkeypatch.setattr(Path, "replace", record_replace)
     return done
 
 
-def test_a_durable_file_is_on_the_disk_before_it_is_moved_and_its_name_before_put_is_done(
-    tmp_path: Path, steps: list[str]
+def test_durable_write_flushes_the_file_renames_it_and_flushes_the_directory(
+    tmp_path: Path, calls: list[str]
 ) -> None:
     atomic_write(tmp_path / "file.txt", "hello", durable=True)
-    assert steps == ["flush 5 bytes", "move to file.txt", "flush folder"]
+    assert calls == ["flush 5 bytes", "rename to file.txt", "flush directory"]
 
 
-def test_other_files_need_not_wait_for_the_disk(tmp_path: Path, steps: list[str]) -> None:
+def test_default_write_does_not_flush(tmp_path: Path, calls: list[str]) -> None:
     atomic_write(tmp_path / "file.txt", "hello")
-    assert steps == ["move to file.txt"]
+    assert calls == ["rename to file.txt"]
 
 
 @pytest.mark.parametrize("content", ["ä\n", b"\xc3\xa4\n", memoryview(b"\xc3\xa4\n")], ids=type)
 @pytest.mark.parametrize("durable", [False, True])
-def test_text_and_bytes_are_written_as_they_are(
+def test_text_and_bytes_are_written_unchanged(
     tmp_path: Path, content: str | bytes | memoryview, durable: bool
 ) -> None:
     atomic_write(tmp_path / "file", content, durable=durable)
     assert (tmp_path / "file").read_bytes() == b"\xc3\xa4\n"
 
 
-def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_directory_is_not_created(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         atomic_write(tmp_path / "folder" / "file", "text")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_files_put_durably_leave_no_descriptors_open(tmp_path: Path) -> None:
+def test_durable_writes_leave_no_open_descriptors(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path, os.O_RDONLY)
     os.close(descriptor)
     for _ in range(3):
         atomic_write(tmp_path / "file", "text", durable=True)
-    again = os.open(tmp_path, os.O_RDONLY)  # the lowest number that is free
-    os.close(again)
-    assert again == descriptor
+    lowest_free = os.open(tmp_path, os.O_RDONLY)
+    os.close(lowest_free)
+    assert lowest_free == descriptor
 
 
-def test_tidying_removes_what_put_left_half_written_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = ["file.txt", ".hidden", "book.part", ".part", ".file.txt.part.txt", "notes.part.md"]
-    for name in kept:
-        (tmp_path / name).write_text("mine")
+def test_remove_temp_files_removes_only_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = ["file.txt", ".hidden", "book.part", ".part", ".file.txt.part.txt", "notes.part.md"]
+    for name in others:
+        (tmp_path / name).write_text("original")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / ".file.txt.1-2.part").write_text("another folder's")
-    with monkeypatch.context() as killed:  # as if by SIGKILL: neither moved nor removed
+    (tmp_path / "folder" / ".file.txt.1-2.part").write_text("in another directory")
+    with monkeypatch.context() as killed:  # as by SIGKILL: neither renamed nor removed
         killed.setattr(Path, "replace", lambda *_: None)
+        killed.setattr(Path, "unlink", lambda *_, **__: None)
         for name in ("file.txt", "last.ckpt", ".hidden"):
             atomic_write(tmp_path / name, "half")
-    assert len(list(tmp_path.iterdir())) == len(kept) + 1 + 3
+    assert len(list(tmp_path.iterdir())) == len(others) + 1 + 3
     remove_temp_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "folder"])
-    assert {(tmp_path / name).read_text() for name in kept} == {"mine"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "folder"])
+    assert {(tmp_path / name).read_text() for name in others} == {"original"}
     assert len(list((tmp_path / "folder").iterdir())) == 1
 
 
-def test_a_folder_that_is_not_there_is_tidy(tmp_path: Path) -> None:
+def test_remove_temp_files_accepts_a_missing_directory(tmp_path: Path) -> None:
     remove_temp_files(tmp_path / "checkpoints")

@@ -1,4 +1,4 @@
-"""metrics.csv: what of it is best, and what last. Reading and writing are tested with `dive.loggers.MetricsHistoryLogger`."""
+"""Best and final metrics. Reading and writing are tested with `dive.loggers.MetricsHistoryLogger`."""
 
 import math
 from pathlib import Path
@@ -12,19 +12,19 @@ ROWS = {
 }
 
 
-def test_the_best_row_is_that_of_the_metric_s_direction_and_of_numbers() -> None:
+def test_best_row_depends_on_the_metric_mode_and_ignores_nan() -> None:
     assert best_metrics(ROWS, "val/loss") == ROWS[9]
     assert best_metrics(ROWS, "val/acc") == ROWS[4]
     assert best_metrics(ROWS, "val/mse") == {}
 
 
-def test_the_last_value_of_each_metric_is_final_whenever_it_came() -> None:
+def test_final_metrics_are_the_last_value_of_each() -> None:
     last = final_metrics(ROWS)
     assert (last["epoch"], last["val/acc"]) == (2, 0.5)
     assert math.isnan(last["val/loss"])
 
 
-def test_of_a_run_without_a_result_an_epoch_with_nan_is_not_best_but_may_be_last(tmp_path: Path) -> None:
+def test_epoch_with_nan_can_be_final_but_not_best_in_partial_metrics(tmp_path: Path) -> None:
     assert read_partial_metrics(tmp_path) == {"best": {}, "final": {}}
     write_metrics(ROWS | {19: {"epoch": 3.0, "val/loss": math.nan, "val/acc": 0.9}}, tmp_path / "metrics.csv")
     assert read_partial_metrics(tmp_path)["best"] == {}

@@ -1,4 +1,4 @@
-"""Where a run came from: the command, the revision, what differs from it."""
+"""Provenance of a run: command, environment, revision and diff."""
 
 import json
 import os
@@ -20,11 +20,11 @@ def git(folder: Path, *args: str) -> str:
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder, outside git; provenance is told that it lives there."""
+    """A package folder outside git, which provenance takes for its own."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set where the tests run in a git hook
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # set if the tests run in a git hook
         monkeypatch.delenv(name, raising=False)
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "A")
@@ -39,7 +39,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def repo(package: Path) -> Path:
-    """The same in a git repository, all committed."""
+    """The same in a git repository, with everything committed."""
     root = package.parents[1]
     git(root, "init", "--quiet")
     git(root, "add", ".")
@@ -48,7 +48,7 @@ def repo(package: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ["train.py"],
         ["train.py", "model.num_hiddens=[64, 64]", "a='b c'", "$HOME", "*", 'say="x"', "ä"],
@@ -56,23 +56,23 @@ def repo(package: Path) -> Path:
         ["/a path/train.py", ""],
     ],
 )
-def test_the_command_can_be_typed_again(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "orig_argv", ["/somewhere/bin/python3.11", *words])
-    typed = provenance.command()
-    assert shlex.split(typed) == ["python", *words]
-    assert "\n" not in typed
-    echo = ["sh", "-c", typed.replace("python", "printf '%s\\n'", 1)]
-    shown = subprocess.run(echo, capture_output=True, text=True, check=True).stdout
-    assert shown == "".join(f"{word}\n" for word in words)
+def test_command_can_be_pasted_into_a_shell(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "orig_argv", ["/somewhere/bin/python3.11", *arguments])
+    command = provenance.command()
+    assert shlex.split(command) == ["python", *arguments]
+    assert "\n" not in command
+    echo = ["sh", "-c", command.replace("python", "printf '%s\\n'", 1)]
+    printed = subprocess.run(echo, capture_output=True, text=True, check=True).stdout
+    assert printed == "".join(f"{argument}\n" for argument in arguments)
 
 
-def test_what_was_typed_is_recorded_though_arguments_are_spelled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_is_recorded_as_typed_although_resume_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "orig_argv", ["python", "train.py", "resume=run"])
     monkeypatch.setattr(sys, "argv", ["train.py", "--config-path=/run", "hydra.run.dir='/run'"])
     assert provenance.command() == "python train.py resume=run"
 
 
-def test_the_environment_has_the_versions_and_the_machine_in_json_s_types() -> None:
+def test_environment_contains_versions_and_machine_in_json_types() -> None:
     environment = provenance.environment()
     assert json.loads(json.dumps(environment)) == environment
     assert environment["python"] == ".".join(str(part) for part in sys.version_info[:3])
@@ -83,7 +83,7 @@ def test_the_environment_has_the_versions_and_the_machine_in_json_s_types() -> N
     assert len(environment["gpus"]) == torch.cuda.device_count()
 
 
-def test_a_clean_checkout_has_a_revision_and_no_diff(repo: Path) -> None:
+def test_clean_checkout_has_a_revision_and_no_diff(repo: Path) -> None:
     environment = provenance.environment()
     assert environment["git_revision"] == git(repo, "rev-parse", "HEAD").strip()
     assert len(environment["git_revision"]) == 40
@@ -91,14 +91,14 @@ def test_a_clean_checkout_has_a_revision_and_no_diff(repo: Path) -> None:
     assert provenance.code_diff() == ""
 
 
-def test_files_that_git_ignores_do_not_count(repo: Path, package: Path) -> None:
+def test_ignored_files_do_not_count(repo: Path, package: Path) -> None:
     (package / "some.log").write_text("ignored")
     assert provenance.environment()["git_dirty"] is False
     assert provenance.code_diff() == ""
 
 
 @pytest.mark.parametrize("staged", [False, True])
-def test_the_diff_brings_a_clean_checkout_to_the_code_that_ran(
+def test_diff_restores_the_code_in_a_clean_checkout(
     staged: bool, repo: Path, package: Path, tmp_path: Path
 ) -> None:
     changed = "width = 3\nöl = 2\n\n"
@@ -119,7 +119,7 @@ def test_the_diff_brings_a_clean_checkout_to_the_code_that_ran(
     assert (tmp_path / "clone" / ".gitignore").read_text() == "*.log\n*.tmp"
 
 
-def test_files_that_git_does_not_know_are_named(repo: Path, package: Path) -> None:
+def test_untracked_files_are_named(repo: Path, package: Path) -> None:
     (package / "mine.py").write_text("secret = 1\n")
     (line,) = provenance.code_diff().splitlines()
     assert line.startswith("untracked: ")
@@ -127,19 +127,19 @@ def test_files_that_git_does_not_know_are_named(repo: Path, package: Path) -> No
     assert provenance.environment()["git_dirty"] is True
 
 
-def test_outside_git_there_is_no_revision(package: Path) -> None:
+def test_no_revision_outside_git(package: Path) -> None:
     environment = provenance.environment()
     assert environment["git_revision"] is None
     assert environment["git_dirty"] is False
     assert provenance.code_diff() == ""
 
 
-def test_without_git_there_is_no_revision(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_revision_without_git(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repo / "nothing"))
     assert provenance.environment()["git_revision"] is None
     assert provenance.code_diff() == ""
 
 
-def test_a_repository_without_a_commit_has_no_revision(package: Path) -> None:
+def test_no_revision_without_a_commit(package: Path) -> None:
     git(package.parents[1], "init", "--quiet")
     assert provenance.environment()["git_revision"] is None

@@ -1,4 +1,4 @@
-"""What a run's directory says of it, and how two configurations differ."""
+"""Recorded configurations and results, and the differences of two configurations."""
 
 import itertools
 import json
@@ -25,21 +25,21 @@ from dive.runs.record import (
 CONFIG = {"seed": 0, "optimizer": {"lr": 0.1, "betas": [0.9, 0.999]}, "model": {"name": "a"}}
 
 
-def test_how_a_run_came_about_is_not_what_it_is() -> None:
+def test_keys_of_how_a_run_was_started_are_not_compared() -> None:
     same = [CONFIG, CONFIG | {"resume": "outputs/x"}, CONFIG | {"sweep": "lr", "resume": None}]
     assert len({fingerprint(config) for config in same}) == 1
     assert all(comparable_config(config) == CONFIG for config in same)
     assert diff_configs(same[0], same[1]) == []
 
 
-def test_a_key_below_another_counts_though_it_is_called_resume() -> None:
+def test_nested_key_named_resume_is_compared() -> None:
     assert fingerprint(CONFIG | {"trainer": {"resume": 1}}) != fingerprint(CONFIG | {"trainer": {"resume": 2}})
 
 
-def test_the_order_of_keys_does_not_matter() -> None:
-    turned = {"model": CONFIG["model"], "optimizer": {"betas": [0.9, 0.999], "lr": 0.1}, "seed": 0}
-    assert list(turned) != list(CONFIG)
-    assert fingerprint(turned) == fingerprint(CONFIG)
+def test_order_of_keys_does_not_matter() -> None:
+    reordered = {"model": CONFIG["model"], "optimizer": {"betas": [0.9, 0.999], "lr": 0.1}, "seed": 0}
+    assert list(reordered) != list(CONFIG)
+    assert fingerprint(reordered) == fingerprint(CONFIG)
 
 
 def test_different_configurations_have_different_fingerprints() -> None:
@@ -69,54 +69,54 @@ def test_different_configurations_have_different_fingerprints() -> None:
     ],
     ids=repr,
 )
-def test_a_recorded_configuration_reads_back_as_the_same(value: Any, tmp_path: Path) -> None:
+def test_recorded_configuration_round_trips(value: Any, tmp_path: Path) -> None:
     config = CONFIG | {"value": value}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    read = load_config(tmp_path)
-    assert read is not None
-    assert fingerprint(read) == fingerprint(config)
+    loaded = load_config(tmp_path)
+    assert loaded is not None
+    assert fingerprint(loaded) == fingerprint(config)
 
 
 @pytest.mark.parametrize("text", [None, "", "a: [1", "- 1\n- 2\n", "just text", "a: !!python/name:os.system"])
-def test_a_configuration_that_is_none_is_not_read(text: str | None, tmp_path: Path) -> None:
+def test_invalid_configuration_is_not_loaded(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "config.yaml").write_text(text)
     assert load_config(tmp_path) is None
 
 
-def test_yaml_is_read_safely() -> None:
+def test_yaml_is_loaded_safely() -> None:
     with pytest.raises(yaml.constructor.ConstructorError):
         yaml.load("!!python/object/apply:os.getcwd []", YAML_LOADER)
 
 
-def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_result_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps({"status": "finished", "score": 0.5}))
     assert load_result(tmp_path) == {"status": "finished", "score": 0.5}
 
 
 @pytest.mark.parametrize("text", [None, "", '{"status": "fini'])
-def test_a_run_without_a_whole_result_is_running_once_it_has_begun(text: str | None, tmp_path: Path) -> None:
+def test_started_run_without_a_valid_result_is_running(text: str | None, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "result.json").write_text(text)
-    assert load_result(tmp_path) == {"status": "missing"}
+    assert load_result(tmp_path) == {"status": "not started"}
     (tmp_path / "config.yaml").touch()
     assert load_result(tmp_path) == {"status": "running"}
 
 
-def test_a_run_is_running_while_somebody_is_at_it_and_interrupted_after(tmp_path: Path) -> None:
+def test_run_is_running_while_locked_and_interrupted_afterwards(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
     assert load_result_or_partial(tmp_path) == {"status": "interrupted"}
-    assert not (tmp_path / LOCK_FILE).exists(), "looking leaves nothing"
+    assert not (tmp_path / LOCK_FILE).exists(), "checking the lock creates no file"
     with FileLock(tmp_path / LOCK_FILE):
         assert load_result_or_partial(tmp_path) == {"status": "running"}
     assert load_result_or_partial(tmp_path) == {"status": "interrupted"}
     (tmp_path / "result.json").write_text('{"status": "failed"}')
     assert load_result_or_partial(tmp_path) == {"status": "failed"}
-    assert load_result_or_partial(tmp_path / "nowhere") == {"status": "missing"}
+    assert load_result_or_partial(tmp_path / "nowhere") == {"status": "not started"}
 
 
-def test_a_directory_that_is_not_there_has_no_result(tmp_path: Path) -> None:
-    assert load_result(tmp_path / "nowhere") == {"status": "missing"}
+def test_missing_directory_has_no_result(tmp_path: Path) -> None:
+    assert load_result(tmp_path / "nowhere") == {"status": "not started"}
 
 
 def test_differences_name_the_key_and_both_values() -> None:
@@ -130,6 +130,6 @@ def test_differences_name_the_key_and_both_values() -> None:
     assert diff_configs(CONFIG, CONFIG) == []
 
 
-def test_nested_keys_are_joined_and_empty_ones_kept() -> None:
+def test_nested_keys_are_joined_and_empty_mappings_preserved() -> None:
     nested = {"a": {"b": {"c": 1}, "d": []}, "e": {}, "f": None}
     assert list(flatten(nested)) == [("a.b.c", 1), ("a.d", []), ("e", {}), ("f", None)]

@@ -1,4 +1,4 @@
-"""Random numbers go on where they were, from a state that is plain data."""
+"""Random number generators continue from a state that is plain data."""
 
 import random
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from dive.runs.rng_state import get_rng_state, set_rng_state
 
 DRAWS: dict[str, Callable[[], Any]] = {
     "python": random.random,
-    "python, numbers of two at a time": lambda: random.gauss(0, 1),
+    "python, normal numbers in pairs": lambda: random.gauss(0, 1),
     "numpy": lambda: np.random.rand(3).tolist(),
-    "numpy, numbers of two at a time": lambda: np.random.randn(1).tolist(),
+    "numpy, normal numbers in pairs": lambda: np.random.randn(1).tolist(),
     "torch": lambda: torch.rand(3).tolist(),
     "torch, many numbers": lambda: torch.randn(100).tolist(),
-    "torch, an order": lambda: torch.randperm(20).tolist(),
+    "torch, permutation": lambda: torch.randperm(20).tolist(),
 }
 
 
 @pytest.fixture(autouse=True)
-def somewhere_in_the_streams() -> None:
-    """Far enough for NumPy and Python to have made new numbers since they were seeded."""
+def advanced_generators() -> None:
+    """Draw enough numbers for NumPy and Python to regenerate their internal state."""
     random.seed(3)
     np.random.seed(4)
     torch.manual_seed(5)
@@ -34,7 +34,7 @@ def somewhere_in_the_streams() -> None:
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_a_stream_goes_on_from_where_it_was(draw: Callable[[], Any]) -> None:
+def test_generator_continues_from_a_restored_state(draw: Callable[[], Any]) -> None:
     state = get_rng_state()
     expected = [draw() for _ in range(5)]
     assert [draw() for _ in range(5)] != expected
@@ -44,21 +44,21 @@ def test_a_stream_goes_on_from_where_it_was(draw: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("odd", [False, True])
 @pytest.mark.parametrize("draw", [lambda: random.gauss(0, 1), lambda: np.random.randn(1).item()])
-def test_the_second_of_two_normal_numbers_is_kept(draw: Callable[[], float], odd: bool) -> None:
+def test_second_of_two_normal_numbers_is_preserved(draw: Callable[[], float], odd: bool) -> None:
     random.seed(0)
     np.random.seed(0)
     if odd:
-        draw()  # its twin is handed out next, without drawing
+        draw()  # the second number of the pair is returned next, without drawing
     state = get_rng_state()
     assert (random.getstate()[2] is not None or bool(np.random.get_state()[3])) is odd  # type: ignore[index]
     expected = [draw() for _ in range(4)]
     if not odd:
-        draw()  # one in hand, that must be forgotten
+        draw()  # a stored second number, which must be discarded
     set_rng_state(state)
     assert [draw() for _ in range(4)] == expected
 
 
-def test_the_state_goes_through_a_file_as_plain_data(tmp_path: Path) -> None:
+def test_state_round_trips_through_a_file_as_plain_data(tmp_path: Path) -> None:
     random.gauss(0, 1)
     np.random.randn(1)
     torch.save(get_rng_state(), tmp_path / "state")
@@ -67,7 +67,7 @@ def test_the_state_goes_through_a_file_as_plain_data(tmp_path: Path) -> None:
     assert [draw() for draw in DRAWS.values()] == expected
 
 
-def test_a_state_can_be_set_again_and_again() -> None:
+def test_state_can_be_restored_repeatedly() -> None:
     state = get_rng_state()
     seen = []
     for _ in range(2):
@@ -76,11 +76,11 @@ def test_a_state_can_be_set_again_and_again() -> None:
     assert seen[0] == seen[1]
 
 
-def test_asking_for_the_state_draws_nothing() -> None:
+def test_getting_the_state_draws_no_numbers() -> None:
     get_rng_state()
     first = [draw() for draw in DRAWS.values()]
-    somewhere = get_rng_state()
-    set_rng_state(somewhere)
+    state = get_rng_state()
+    set_rng_state(state)
     after = [draw() for draw in DRAWS.values()]
     random.seed(3)
     np.random.seed(4)
@@ -92,13 +92,13 @@ def test_asking_for_the_state_draws_nothing() -> None:
     assert [draw() for draw in DRAWS.values()] == after
 
 
-def test_without_devices_that_are_used_there_are_no_states_of_any() -> None:
+def test_no_cuda_states_without_used_devices() -> None:
     if torch.cuda.is_initialized():
         pytest.skip("another test of this process has used CUDA")
     assert get_rng_state()["cuda"] == []
 
 
-def test_states_of_devices_that_are_gone_are_left_alone() -> None:
+def test_states_of_missing_devices_are_skipped() -> None:
     missing = torch.cuda.device_count()
-    kept = [torch.cuda.get_rng_state(device) for device in range(missing)]
-    set_rng_state(get_rng_state() | {"cuda": [*kept, torch.get_rng_state()]})
+    states = [torch.cuda.get_rng_state(device) for device in range(missing)]
+    set_rng_state(get_rng_state() | {"cuda": [*states, torch.get_rng_state()]})

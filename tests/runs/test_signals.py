@@ -1,4 +1,4 @@
-"""Signals: at once or after the step, said once, never without an end."""
+"""Signals: handled immediately or after the step, once, and within a bounded time."""
 
 import os
 import signal
@@ -15,23 +15,23 @@ from dive.runs import signals
 from dive.runs.signals import RunInterrupted, SignalHandlers
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-def unsaid(code: int) -> None:
-    raise AssertionError(f"last words, {code}")
+def unexpected(code: int) -> None:
+    raise AssertionError(f"forced exit, {code}")
 
 
-def say(number: int) -> None:
-    """Send a signal to this process, and wait until Python has heard it."""
+def send(number: int) -> None:
+    """Send a signal to this process, and wait until Python has handled it."""
     os.kill(os.getpid(), number)
     time.sleep(0.01)
 
 
 @pytest.fixture(autouse=True)
-def handlers_as_they_were() -> Iterator[None]:
-    """A test that fails leaves none behind."""
-    before = {number: signal.getsignal(number) for number in HEEDED}
+def restored_handlers() -> Iterator[None]:
+    """Restore the signal handlers, also after a failed test."""
+    before = {number: signal.getsignal(number) for number in HANDLED}
     yield
     signals.defer_interrupt(None)
     for number, handler in before.items():
@@ -39,140 +39,140 @@ def handlers_as_they_were() -> Iterator[None]:
 
 
 def timers() -> list[threading.Thread]:
-    """Those that run; one that is cancelled may take a moment to end."""
+    """The active timers; a cancelled one may take a moment to end."""
     threads = threading.enumerate()
     return [thread for thread in threads if isinstance(thread, threading.Timer) and not thread.finished.is_set()]
 
 
 @pytest.mark.parametrize(("number", "code"), CODES.items())
-def test_where_nothing_is_to_be_saved_a_signal_is_heeded_at_once(number: int, code: int) -> None:
-    with SignalHandlers(unsaid) as heard:
-        assert heard.received is None
+def test_signal_raises_immediately_without_a_callback(number: int, code: int) -> None:
+    with SignalHandlers(unexpected) as handlers:
+        assert handlers.received is None
         with pytest.raises(RunInterrupted, match=signal.Signals(number).name) as caught:
-            say(number)
-        assert heard.received == number
+            send(number)
+        assert handlers.received == number
     assert caught.value.exit_code == code
 
 
 @pytest.mark.parametrize(("number", "code"), CODES.items())
-def test_in_training_a_signal_is_told_to_it_and_nothing_is_raised(number: int, code: int) -> None:
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid) as heard:
-        signals.defer_interrupt(asked.append)
-        say(number)
-        assert heard.received == number
-    assert [interrupted.exit_code for interrupted in asked] == [code]
+def test_signal_calls_the_callback_and_raises_nothing(number: int, code: int) -> None:
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected) as handlers:
+        signals.defer_interrupt(received.append)
+        send(number)
+        assert handlers.received == number
+    assert [interrupted.exit_code for interrupted in received] == [code]
 
 
-def test_when_training_is_over_signals_are_heeded_at_once_again() -> None:
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid):
-        signals.defer_interrupt(asked.append)
+def test_signal_raises_immediately_after_the_callback_is_removed() -> None:
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected):
+        signals.defer_interrupt(received.append)
         signals.defer_interrupt(None)
         with pytest.raises(RunInterrupted):
-            say(signal.SIGTERM)
-    assert asked == []
+            send(signal.SIGTERM)
+    assert received == []
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_said_several_times_is_one(first: int) -> None:
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid) as heard:
-        signals.defer_interrupt(asked.append)
+def test_repeated_signals_count_once(first: int) -> None:
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected) as handlers:
+        signals.defer_interrupt(received.append)
         for number in (first, signal.SIGTERM, signal.SIGTERM):
-            say(number)
+            send(number)
         assert len(timers()) == 1
-    assert len(asked) == 1
-    assert heard.received == first
+    assert len(received) == 1
+    assert handlers.received == first
 
 
-def test_while_it_is_unwinding_a_run_is_not_interrupted_again() -> None:
-    with SignalHandlers(unsaid):
+def test_unwinding_run_is_not_interrupted_again() -> None:
+    with SignalHandlers(unexpected):
         with pytest.raises(RunInterrupted):
-            say(signal.SIGTERM)
-        say(signal.SIGTERM)
+            send(signal.SIGTERM)
+        send(signal.SIGTERM)
 
 
-def test_an_interruption_is_not_caught_as_an_error() -> None:
+def test_interruption_is_not_an_exception() -> None:
     assert not issubclass(RunInterrupted, Exception)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
-def test_afterwards_handlers_are_as_before_and_no_clock_runs(interrupted: bool) -> None:
-    def mine(*_: object) -> None:
-        """Heeds nothing."""
+def test_handlers_and_timers_are_restored_on_exit(interrupted: bool) -> None:
+    def custom(*_: object) -> None:
+        """Do nothing."""
 
-    signal.signal(signal.SIGTERM, mine)
+    signal.signal(signal.SIGTERM, custom)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    before = [signal.getsignal(number) for number in HEEDED]
-    with SignalHandlers(unsaid):
+    before = [signal.getsignal(number) for number in HANDLED]
+    with SignalHandlers(unexpected):
         signals.defer_interrupt(lambda _: None)
-        assert signal.getsignal(signal.SIGTERM) is not mine
+        assert signal.getsignal(signal.SIGTERM) is not custom
         assert timers() == []
         if interrupted:
-            say(signal.SIGTERM)
+            send(signal.SIGTERM)
             assert [timer.daemon for timer in timers()] == [True]
-    assert [signal.getsignal(number) for number in HEEDED] == before
+    assert [signal.getsignal(number) for number in HANDLED] == before
     assert timers() == []
 
 
-def test_afterwards_training_is_asked_no_more() -> None:
-    with SignalHandlers(unsaid):
+def test_callback_is_removed_on_exit() -> None:
+    with SignalHandlers(unexpected):
         signals.defer_interrupt(lambda _: None)
-    with pytest.raises(RunInterrupted), SignalHandlers(unsaid):
-        say(signal.SIGTERM)
+    with pytest.raises(RunInterrupted), SignalHandlers(unexpected):
+        send(signal.SIGTERM)
 
 
-def test_the_warning_of_a_cluster_counts_as_the_end_where_somebody_listens_for_it() -> None:
-    signal.signal(signal.SIGUSR1, unheard := lambda *_: pytest.fail("it is heard by another"))
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid) as heard:
-        signals.defer_interrupt(asked.append)
-        say(signal.SIGUSR1)
-        say(signal.SIGTERM)  # that follows it
-    assert [interrupted.exit_code for interrupted in asked] == [143]
-    assert heard.received == signal.SIGUSR1
-    assert signal.getsignal(signal.SIGUSR1) is unheard
+def test_slurm_warning_counts_as_sigterm_if_it_has_a_handler() -> None:
+    signal.signal(signal.SIGUSR1, previous := lambda *_: pytest.fail("the previous handler was called"))
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected) as handlers:
+        signals.defer_interrupt(received.append)
+        send(signal.SIGUSR1)
+        send(signal.SIGTERM)  # which SLURM sends next
+    assert [interrupted.exit_code for interrupted in received] == [143]
+    assert handlers.received == signal.SIGUSR1
+    assert signal.getsignal(signal.SIGUSR1) is previous
 
 
 @pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN])
-def test_the_warning_is_left_alone_where_nobody_listens_for_it(before: signal.Handlers) -> None:
+def test_slurm_warning_is_ignored_without_a_handler(before: signal.Handlers) -> None:
     signal.signal(signal.SIGUSR1, before)
-    with SignalHandlers(unsaid):
+    with SignalHandlers(unexpected):
         assert signal.getsignal(signal.SIGUSR1) is before
         assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_DFL, signal.SIG_IGN)
 
 
-def test_in_another_thread_nothing_is_heeded() -> None:
-    before = [signal.getsignal(number) for number in HEEDED]
-    within = []
+def test_nothing_is_handled_in_another_thread() -> None:
+    before = [signal.getsignal(number) for number in HANDLED]
+    observed = []
 
     def work() -> None:
-        with SignalHandlers(unsaid) as heard:
-            within.extend([[signal.getsignal(number) for number in HEEDED], heard.received])
+        with SignalHandlers(unexpected) as handlers:
+            observed.extend([[signal.getsignal(number) for number in HANDLED], handlers.received])
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert within == [before, None]
-    assert [signal.getsignal(number) for number in HEEDED] == before
+    assert observed == [before, None]
+    assert [signal.getsignal(number) for number in HANDLED] == before
 
 
-# The end of patience: of processes, since it ends them.
+# Forced exits, in subprocesses.
 
-STUBBORN = """
+SCRIPT = """
 import sys, time
-from dive import signals
+from dive.runs import signals
 
-assert "torch" not in sys.modules, "signals are heeded before torch is there"
-signals.GRACE_S = {grace}
+assert "torch" not in sys.modules, "signals are handled before torch is imported"
+signals.GRACE_PERIOD_S = {grace}
 
-def last_words(code):
-    print("last words", code, flush=True)
+def on_forced_exit(code):
+    print("forced exit", code, flush=True)
     {then}
 
-with signals.Signals(last_words):
-    signals.defer(lambda interrupted: print("asked", interrupted.exit_code, flush=True))
+with signals.SignalHandlers(on_forced_exit):
+    signals.defer_interrupt(lambda interrupted: print("callback", interrupted.exit_code, flush=True))
     {first}
     print("ready", flush=True)
     try:
@@ -182,9 +182,9 @@ with signals.Signals(last_words):
 """
 
 
-def stubborn(*numbers: int, grace: float = 60, first: str = "", then: str = "") -> tuple[int, list[str], float]:
-    """Send signals to a process that does not leave by itself: its exit code, its lines, the seconds it took."""
-    script = STUBBORN.format(grace=grace, first=first, then=then)
+def run_script(*numbers: int, grace: float = 60, first: str = "", then: str = "") -> tuple[int, list[str], float]:
+    """Send signals to a process that does not exit by itself; return its exit code, its lines and the seconds."""
+    script = SCRIPT.format(grace=grace, first=first, then=then)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         lines = [child.stdout.readline().strip()]
@@ -202,39 +202,37 @@ def stubborn(*numbers: int, grace: float = 60, first: str = "", then: str = "") 
 
 
 @pytest.mark.parametrize(("number", "code"), CODES.items())
-def test_a_run_that_does_not_come_to_the_end_of_a_step_says_its_last_words_and_is_gone(
-    number: int, code: int
-) -> None:
-    ended, lines, seconds = stubborn(number, grace=0.3)
-    assert (ended, lines) == (code, ["ready", f"asked {code}", f"last words {code}"])
+def test_run_is_forced_to_exit_after_the_grace_period(number: int, code: int) -> None:
+    exit_code, lines, seconds = run_script(number, grace=0.3)
+    assert (exit_code, lines) == (code, ["ready", f"callback {code}", f"forced exit {code}"])
     assert seconds < 10
 
 
-def test_a_second_ctrl_c_does_not_wait() -> None:
-    ended, lines, seconds = stubborn(signal.SIGINT, signal.SIGINT)
-    assert (ended, lines) == (130, ["ready", "asked 130", "last words 130"])
+def test_second_ctrl_c_exits_immediately() -> None:
+    exit_code, lines, seconds = run_script(signal.SIGINT, signal.SIGINT)
+    assert (exit_code, lines) == (130, ["ready", "callback 130", "forced exit 130"])
     assert seconds < 10
 
 
-def test_ctrl_c_after_sigterm_does_not_wait_either() -> None:
-    ended, lines, _ = stubborn(signal.SIGTERM, signal.SIGTERM, signal.SIGINT)
-    assert (ended, lines) == (130, ["ready", "asked 143", "last words 130"])
+def test_ctrl_c_after_sigterm_exits_immediately() -> None:
+    exit_code, lines, _ = run_script(signal.SIGTERM, signal.SIGTERM, signal.SIGINT)
+    assert (exit_code, lines) == (130, ["ready", "callback 143", "forced exit 130"])
 
 
-def test_a_run_whose_last_words_fail_is_gone_all_the_same() -> None:
-    ended, lines, seconds = stubborn(signal.SIGTERM, grace=0.2, then="raise OSError(28, 'No space left')")
-    assert (ended, lines) == (143, ["ready", "asked 143", "last words 143"])
+def test_run_exits_even_if_the_exit_callback_fails() -> None:
+    exit_code, lines, seconds = run_script(signal.SIGTERM, grace=0.2, then="raise OSError(28, 'No space left')")
+    assert (exit_code, lines) == (143, ["ready", "callback 143", "forced exit 143"])
     assert seconds < 10
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="it looks into /proc")
-def test_processes_of_a_run_that_is_gone_are_gone_too() -> None:
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_child_processes_are_killed_on_forced_exit() -> None:
     first = (
         "import multiprocessing; w = multiprocessing.get_context('fork').Process("
         "target=lambda: signals.signal.pause(), daemon=True); w.start(); print(w.pid, flush=True)"
     )
-    ended, lines, _ = stubborn(signal.SIGINT, signal.SIGINT, first=first)
-    assert ended == 130
+    exit_code, lines, _ = run_script(signal.SIGINT, signal.SIGINT, first=first)
+    assert exit_code == 130
     worker = int(lines[0])
     deadline = time.monotonic() + 10
     while alive(worker):
@@ -243,7 +241,7 @@ def test_processes_of_a_run_that_is_gone_are_gone_too() -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether it still runs; one that is dead and not yet buried does not."""
+    """Whether a process is running; a zombie is not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -251,38 +249,38 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize(("number", "code"), CODES.items())
-def test_a_block_that_must_not_be_cut_in_two_comes_to_its_end_first(number: int, code: int) -> None:
+def test_shielded_block_finishes_before_the_signal_raises(number: int, code: int) -> None:
     done = []
-    with SignalHandlers(unsaid) as heard:
-        with pytest.raises(RunInterrupted) as caught:  # noqa: PT012  # what comes after the signal is the point
+    with SignalHandlers(unexpected) as handlers:
+        with pytest.raises(RunInterrupted) as caught:  # noqa: PT012  # tests the statements after the signal
             with signals.shield_from_interrupt():
-                say(number)
+                send(number)
                 done.append("end")
-            done.append("beyond")
-        assert heard.received == number
+            done.append("after")
+        assert handlers.received == number
     assert done == ["end"]
     assert caught.value.exit_code == code
 
 
-def test_after_such_a_block_a_signal_is_for_whoever_it_was_for_before() -> None:
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid):
-        signals.defer_interrupt(asked.append)
+def test_shield_restores_the_previous_callback() -> None:
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected):
+        signals.defer_interrupt(received.append)
         with signals.shield_from_interrupt():
             pass
-        say(signal.SIGTERM)
-    assert [interruption.exit_code for interruption in asked] == [143]
+        send(signal.SIGTERM)
+    assert [interruption.exit_code for interruption in received] == [143]
 
 
-def test_a_signal_within_such_a_block_is_for_whoever_it_was_for_before() -> None:
+def test_signal_in_a_shielded_block_reaches_the_previous_callback() -> None:
     done: list[str] = []
-    asked: list[RunInterrupted] = []
-    with SignalHandlers(unsaid):
-        signals.defer_interrupt(asked.append)
+    received: list[RunInterrupted] = []
+    with SignalHandlers(unexpected):
+        signals.defer_interrupt(received.append)
         with signals.shield_from_interrupt():
-            say(signal.SIGTERM)
+            send(signal.SIGTERM)
             done.append("end")
-            assert not asked
-        done.append("beyond")  # training goes on to where it saves
-    assert done == ["end", "beyond"]
-    assert [interruption.exit_code for interruption in asked] == [143]
+            assert not received
+        done.append("after")  # training continues to the next save
+    assert done == ["end", "after"]
+    assert [interruption.exit_code for interruption in received] == [143]

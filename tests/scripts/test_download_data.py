@@ -1,4 +1,4 @@
-"""The script that fetches or imports Fashion-MNIST: the files are there and checked, or one line says why not."""
+"""scripts/download_data.py: the files are in place and verified, or a one-line error says why not."""
 
 import gzip
 import hashlib
@@ -19,28 +19,28 @@ Download = Callable[..., None]
 
 @pytest.fixture
 def download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Download:
-    """Run the script as a program in an empty folder, offline, with these arguments."""
+    """Run the script in an empty folder, offline."""
 
     def run(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
         runpy.run_path(str(SCRIPT), run_name="__main__")
 
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # a proxy that nobody runs
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("DIVE_DATA", raising=False)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
     return run
 
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with four tiny archives, which stand for the published ones."""
-    digests = {
+    """A folder with four tiny archives in place of the published ones."""
+    checksums = {
         name: (hashlib.sha256(ARCHIVES[f"{name}.gz"]).hexdigest(), hashlib.sha256(content).hexdigest())
         for name, content in CONTENTS.items()
     }
-    monkeypatch.setattr(archive_files, "DIGESTS", digests)
+    monkeypatch.setattr(archive_files, "SHA256", checksums)
     folder = tmp_path / "source"
     folder.mkdir()
     for name, archive in ARCHIVES.items():
@@ -48,13 +48,13 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def line(download: Download, *arguments: str) -> str:
-    """What the script ends with."""
-    with pytest.raises(SystemExit) as caught:
+def error_line(download: Download, *arguments: str) -> str:
+    """The error message that the script exits with."""
+    with pytest.raises(SystemExit) as exit_info:
         download(*arguments)
-    assert isinstance(caught.value.code, str), "a text goes to stderr, and the exit status is 1"
-    assert "\n" not in caught.value.code
-    return caught.value.code
+    assert isinstance(exit_info.value.code, str)  # printed to stderr; the exit status is 1
+    assert "\n" not in exit_info.value.code
+    return exit_info.value.code
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -62,20 +62,22 @@ def files(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
-def test_archives_are_imported_checked_and_unpacked(
+def test_archives_are_imported_verified_and_extracted(
     download: Download, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     download("--from", str(source), "--root", str(tmp_path / "data"))
     assert files(tmp_path / "data") == CONTENTS | ARCHIVES
-    assert capsys.readouterr().out == f"Fashion-MNIST is in {tmp_path}/data/FashionMNIST/raw, checked.\n"
+    assert (
+        capsys.readouterr().out == f"Fashion-MNIST is in {tmp_path}/data/FashionMNIST/raw; checksums verified.\n"
+    )
 
 
-def test_they_go_to_the_folder_data_if_not_told_otherwise(download: Download, source: Path) -> None:
+def test_default_folder_is_data(download: Download, source: Path) -> None:
     download("--from", str(source))
     assert files(Path("data")) == CONTENTS | ARCHIVES
 
 
-def test_they_go_to_the_folder_that_training_reads(
+def test_files_go_to_the_folder_that_training_reads(
     download: Download, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DIVE_DATA", str(tmp_path / "shared"))
@@ -84,48 +86,50 @@ def test_they_go_to_the_folder_that_training_reads(
     assert not Path("data").exists()
 
 
-def test_files_that_are_there_need_no_network(
+def test_existing_files_need_no_network(
     download: Download, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
         download("--from", str(source), "--root", str(tmp_path))
     download("--root", str(tmp_path))
-    assert capsys.readouterr().out.count("checked.\n") == 3
+    assert capsys.readouterr().out.count("verified.\n") == 3
 
 
-def test_a_wrong_archive_is_refused_by_name(download: Download, source: Path, tmp_path: Path) -> None:
+def test_wrong_archive_is_an_error_that_names_it(download: Download, source: Path, tmp_path: Path) -> None:
     (source / "t10k-images-idx3-ubyte.gz").write_bytes(b"something else")
-    said = line(download, "--from", str(source), "--root", str(tmp_path))
-    assert "t10k-images-idx3-ubyte.gz: t10k-images-idx3-ubyte.gz is not the published archive: " in said
+    message = error_line(download, "--from", str(source), "--root", str(tmp_path))
+    assert "t10k-images-idx3-ubyte.gz: t10k-images-idx3-ubyte.gz is not the published archive: " in message
     assert "t10k-images-idx3-ubyte.gz" not in files(tmp_path)
 
 
-def test_a_folder_without_archives_is_refused_by_name(download: Download, tmp_path: Path) -> None:
-    said = line(download, "--from", str(tmp_path / "nothing"), "--root", str(tmp_path))
-    assert said.startswith(f"error: {tmp_path}/nothing/train-images-idx3-ubyte.gz does not exist; --from needs ")
+def test_folder_without_archives_is_an_error_that_names_it(download: Download, tmp_path: Path) -> None:
+    message = error_line(download, "--from", str(tmp_path / "nothing"), "--root", str(tmp_path))
+    assert message.startswith(
+        f"error: {tmp_path}/nothing/train-images-idx3-ubyte.gz does not exist; --from needs "
+    )
 
 
-def test_without_network_the_line_names_cause_folder_and_help(download: Download, tmp_path: Path) -> None:
-    said = line(download, "--root", str(tmp_path))
-    assert said.startswith(f"error: Fashion-MNIST is not in {tmp_path}/FashionMNIST/raw: ")
-    assert "Connection refused" in said
-    assert said.endswith(archive_files.HELP)
+def test_download_error_names_cause_folder_and_help(download: Download, tmp_path: Path) -> None:
+    message = error_line(download, "--root", str(tmp_path))
+    assert message.startswith(f"error: Fashion-MNIST is not in {tmp_path}/FashionMNIST/raw: ")
+    assert "Connection refused" in message
+    assert message.endswith(archive_files.HELP)
 
 
-def test_a_folder_that_cannot_be_written_is_named(download: Download, source: Path, tmp_path: Path) -> None:
+def test_unwritable_folder_is_an_error_that_names_it(download: Download, source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    said = line(download, "--from", str(source), "--root", str(tmp_path / "file"))
-    assert said.startswith(f"error: cannot write to {tmp_path}/file/FashionMNIST/raw: ")
+    message = error_line(download, "--from", str(source), "--root", str(tmp_path / "file"))
+    assert message.startswith(f"error: cannot write to {tmp_path}/file/FashionMNIST/raw: ")
 
 
-def test_an_unknown_argument_is_refused(download: Download, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_unknown_argument_is_an_error(download: Download, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         download("--form", "x")
-    assert caught.value.code == 2
+    assert exit_info.value.code == 2
     assert "--from" in capsys.readouterr().err
 
 
-def test_the_real_archives_are_accepted(real_data: Path, download: Download, tmp_path: Path) -> None:
+def test_published_archives_are_accepted(real_data: Path, download: Download, tmp_path: Path) -> None:
     download("--from", str(archive_files.raw_folder(real_data)), "--root", str(tmp_path))
     imported = files(tmp_path)
     assert set(imported) == {ending for name in archive_files.SHA256 for ending in (name, f"{name}.gz")}

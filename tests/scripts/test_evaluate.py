@@ -1,4 +1,4 @@
-"""Evaluation of a run from the command line: metrics, predictions, pictures, exports."""
+"""scripts/evaluate.py: metrics, predictions, plots of mistakes, exports."""
 
 import json
 import runpy
@@ -16,17 +16,16 @@ from matplotlib.image import imread
 from tests.short import shortened
 
 from dive.data import SyntheticGarments
-from dive.evaluation import evaluate
 from dive.evaluation.loaded_run import load_run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
-Evaluate = Callable[..., str]
+Call = Callable[..., str]
 Train = Callable[..., Any]
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Evaluate:
-    """Run the script, and return what it prints."""
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the script and return its output."""
 
     def run(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
@@ -37,21 +36,21 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return run
 
 
-def test_it_prints_what_it_finds_beside_what_was_recorded(train: Train, evaluate: Evaluate) -> None:
+def test_metrics_are_printed_beside_the_recorded_ones(train: Train, call: Call) -> None:
     run = train(*shortened("mlp"))
     before = {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")}
-    said = evaluate(run.directory)
-    assert {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")} == before  # it only reads
-    assert f"{run.directory}: best.ckpt, test split of garments, 64 examples" in said
+    out = call(run.directory)
+    assert {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")} == before  # the script only reads
+    assert f"{run.directory}: best.ckpt, test split of garments, 64 examples" in out
     for name in ("test/acc", "test/loss"):
-        (line,) = [line for line in said.splitlines() if name in line]
+        (line,) = [line for line in out.splitlines() if name in line]
         assert line.count(str(run.result["metrics"]["best"][name])) == 2
-    assert "val/acc" in evaluate(run.directory, "--split", "val")
-    assert "recorded" not in evaluate(run.directory, "--checkpoint", "last")  # whose test was never done
-    assert "recorded" in evaluate(run.directory, "--checkpoint", "last", "--split", "val")
+    assert "val/acc" in call(run.directory, "--split", "val")
+    assert "recorded" not in call(run.directory, "--checkpoint", "last")  # the test runs on the best epoch only
+    assert "recorded" in call(run.directory, "--checkpoint", "last", "--split", "val")
 
 
-def test_what_is_not_as_recorded_is_a_failure_that_names_the_metric(train: Train, evaluate: Evaluate) -> None:
+def test_deviation_from_the_record_is_an_error_that_names_the_metric(train: Train, call: Call) -> None:
     run = train(*shortened("mlp"))
     result = json.loads((run.directory / "result.json").read_text())
     result["metrics"]["best"]["test/loss"] += 0.25
@@ -59,17 +58,17 @@ def test_what_is_not_as_recorded_is_a_failure_that_names_the_metric(train: Train
     with pytest.raises(
         SystemExit, match=r"not what was recorded: test/loss differs by 0.25; its environment.json"
     ):
-        evaluate(run.directory)
+        call(run.directory)
     result["data_crc32"]["test"] = "01234567"
     (run.directory / "result.json").write_text(json.dumps(result))
     with pytest.raises(SystemExit, match=r"the test split of garments is not the one of the run$"):
-        evaluate(run.directory)
+        call(run.directory)
 
 
-def test_predictions_are_a_row_an_example(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
-    run = train(*shortened("softmax_regression_scratch"))  # whose model returns probabilities
-    evaluate(run.directory, "--predictions", tmp_path / "said.csv")
-    table = pd.read_csv(tmp_path / "said.csv")
+def test_predictions_have_one_row_per_example(train: Train, call: Call, tmp_path: Path) -> None:
+    run = train(*shortened("softmax_regression_scratch"))  # its model returns probabilities
+    call(run.directory, "--predictions", tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv")
     names = list(SyntheticGarments.class_names)
     assert list(table) == ["index", "true", "predicted", *names]
     assert list(table["index"]) == list(range(64))
@@ -79,122 +78,126 @@ def test_predictions_are_a_row_an_example(train: Train, evaluate: Evaluate, tmp_
     assert accuracy == pytest.approx(run.result["metrics"]["best"]["test/acc"])
 
 
-def test_probabilities_of_logits_are_their_softmax(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+def test_predicted_probabilities_are_the_softmax_of_the_logits(train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("mlp"))
-    evaluate(run.directory, "--predictions", tmp_path / "said.csv", "--split", "val")
-    again = load_run(run.directory)
-    again.task.eval()
-    expected = torch.softmax(again.task.model(again.examples("val").inputs), dim=1).detach().numpy()
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "said.csv").iloc[:, 3:], expected, rtol=1e-4, atol=1e-6)
+    call(run.directory, "--predictions", tmp_path / "predictions.csv", "--split", "val")
+    loaded = load_run(run.directory)
+    loaded.task.eval()
+    expected = torch.softmax(loaded.task.model(loaded.examples("val").inputs), dim=1).detach().numpy()
+    np.testing.assert_allclose(
+        pd.read_csv(tmp_path / "predictions.csv").iloc[:, 3:], expected, rtol=1e-4, atol=1e-6
+    )
 
 
-def test_predictions_of_numbers(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+def test_predictions_of_a_regression(train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("linear_regression"))
-    assert "val split of synthetic_regression" in evaluate(run.directory, "--predictions", tmp_path / "said.csv")
-    table = pd.read_csv(tmp_path / "said.csv")
+    assert "val split of synthetic_regression" in call(
+        run.directory, "--predictions", tmp_path / "predictions.csv"
+    )
+    table = pd.read_csv(tmp_path / "predictions.csv")
     assert list(table) == ["index", "true", "predicted"]
     error = ((table["true"] - table["predicted"]) ** 2).mean()
     assert error == pytest.approx(run.result["metrics"]["best"]["val/mse"], rel=1e-3)
 
 
-def test_predictions_of_prices_are_prices(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+def test_predictions_are_in_the_units_of_the_targets(train: Train, call: Call, tmp_path: Path) -> None:
     rows = pd.DataFrame({"size": range(50, 70), "Price": range(100_000, 300_000, 10_000)})
     rows.to_csv(tmp_path / "mine.csv", index=False)
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={tmp_path / 'mine.csv'}", "optimizer.lr=0.1")
-    evaluate(run.directory, "--predictions", tmp_path / "said.csv")
-    table = pd.read_csv(tmp_path / "said.csv")
+    call(run.directory, "--predictions", tmp_path / "predictions.csv")
+    table = pd.read_csv(tmp_path / "predictions.csv")
     assert len(table) == 5
     assert set(table["true"]) < set(rows["Price"])
     assert table["predicted"].between(90_000, 310_000).all()
 
 
-def test_the_wrong_ones_are_drawn(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+def test_mistakes_are_plotted(train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("mlp")).directory
-    said = evaluate(run, "--wrong", tmp_path / "wrong.png", "--data", "garments")
-    assert "recorded" not in said
-    assert f"the 40 most confident mistakes: {tmp_path / 'wrong.png'}" in said
+    out = call(run, "--wrong", tmp_path / "wrong.png", "--data", "garments")
+    assert "recorded" not in out
+    assert f"the 40 most confident mistakes: {tmp_path / 'wrong.png'}" in out
     assert imread(tmp_path / "wrong.png").std() > 0
 
 
-def test_where_none_is_wrong_nothing_is_drawn(
-    train: Train, evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_mistakes_nothing_is_plotted(
+    train: Train, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train(*shortened("mlp")).directory
-    monkeypatch.setattr(evaluate.Predictions, "mistakes", lambda *_: torch.tensor([], dtype=torch.int64))
-    assert "not drawn, since none is wrong" in evaluate(run, "--wrong", tmp_path / "wrong.png")
+    monkeypatch.setattr(
+        "dive.evaluation.evaluate.Predictions.mistakes", lambda *_: torch.tensor([], dtype=torch.int64)
+    )
+    assert "not drawn, since none is wrong" in call(run, "--wrong", tmp_path / "wrong.png")
     assert not (tmp_path / "wrong.png").exists()
 
 
-def test_the_model_is_written_for_other_programs(train: Train, evaluate: Evaluate, tmp_path: Path) -> None:
+def test_model_is_exported_for_torch_export_load(train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("mlp"), "trainer.precision=64-true").directory
-    said = evaluate(run, "--torch-export", tmp_path / "out.pt2")
-    assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; read again" in said
-    again = load_run(run)
-    again.task.eval()
-    with again.inference_mode() as task:
-        inputs = again.examples("test").inputs.double()
+    out = call(run, "--torch-export", tmp_path / "out.pt2")
+    assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; read again" in out
+    loaded = load_run(run)
+    loaded.task.eval()
+    with loaded.inference_mode() as task:
+        inputs = loaded.examples("test").inputs.double()
         assert torch.allclose(torch.export.load(tmp_path / "out.pt2").module()(inputs), task.model(inputs))
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
-def test_what_a_model_of_few_digits_says_is_written(
-    precision: str, train: Train, evaluate: Evaluate, tmp_path: Path
-) -> None:
+def test_outputs_at_reduced_precision(precision: str, train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("mlp"), f"trainer.precision={precision}").directory
     files = {word: tmp_path / word.strip("-") for word in ("--predictions", "--torch-export")}
-    evaluate(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
+    call(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
     table = pd.read_csv(files["--predictions"])
-    again = load_run(run).recorded("test")
-    assert (table["true"] == table["predicted"]).mean() == pytest.approx(again["test/acc"], abs=0.011)
+    recorded = load_run(run).recorded("test")
+    assert (table["true"] == table["predicted"]).mean() == pytest.approx(recorded["test/acc"], abs=0.011)
 
 
-def test_that_a_part_alone_is_scored_is_told(train: Train, evaluate: Evaluate) -> None:
+def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
     run = train(*shortened("mlp"), "+trainer.limit_test_batches=1").directory
-    assert ", of which trainer.limit_test_batches=1 is scored" in evaluate(run)
+    assert ", of which trainer.limit_test_batches=1 is scored" in call(run)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (
             ("--wrong", "wrong.png"),
             "wrong.png: only images of classes can be drawn, and synthetic_regression has none",
         ),
         (("--wrong", "wrong.mp3"), "wrong.mp3: must end in .png, .pdf, .svg"),
-        (("--predictions", "nowhere/said.csv"), "nowhere/said.csv: its folder does not exist"),
-        (("--predictions", "folder"), "folder: is a folder"),
-        (("--torch-export", "folder"), "folder: is a folder"),
+        (("--predictions", "nowhere/predictions.csv"), "nowhere/predictions.csv: its directory does not exist"),
+        (("--predictions", "folder"), "folder: is a directory"),
+        (("--torch-export", "folder"), "folder: is a directory"),
         (("--split", "test"), "synthetic_regression has no test split; choose --split val"),
         (("--accelerator", "mps"), "trainer.accelerator=mps: this machine has none"),
         (("--data", "nothing"), "data=nothing: unknown; choose from"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_errors_are_one_line(
     arguments: tuple[str, ...],
-    says: str,
+    message: str,
     train: Train,
-    evaluate: Evaluate,
+    call: Call,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = train(*shortened("linear_regression")).directory
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=f"^error: .*{says}") as told:
-        evaluate(run, *arguments)
-    assert "\n" not in str(told.value)
+    with pytest.raises(SystemExit, match=f"^error: .*{message}") as exit_info:
+        call(run, *arguments)
+    assert "\n" not in str(exit_info.value)
 
 
-def test_onnx_that_is_not_installed_is_told_before_anything_is_read(
-    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_onnx_is_reported_before_the_run_is_read(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dive.evaluation.export.find_spec", lambda _: None)
     with pytest.raises(SystemExit, match=r"^error: onnx.*: not installed.*'.\[export\]'$"):
-        evaluate(tmp_path / "nothing", "--onnx", tmp_path / "out.onnx")
+        call(tmp_path / "nothing", "--onnx", tmp_path / "out.onnx")
 
 
 @pytest.mark.parametrize("script", ["evaluate", "reproduce", "compare"])
-def test_help_does_not_wait_for_torch(script: str) -> None:
+def test_help_does_not_import_torch(script: str) -> None:
     program = (
         f"import runpy, sys; sys.argv = [{script!r}, '--help']\n"
         f"try: runpy.run_path({str(SCRIPT.with_name(f'{script}.py'))!r}, run_name='__main__')\n"

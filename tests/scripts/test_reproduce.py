@@ -1,4 +1,4 @@
-"""A run is run again from the command line."""
+"""scripts/reproduce.py."""
 
 import json
 import runpy
@@ -15,41 +15,41 @@ LINEAR = ("experiment=linear_regression", "trainer=cpu")
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int | str]:
-    """Run the script in an empty folder, and return its exit status, or what it says for one."""
-    (tmp_path / "here").mkdir()
+    """Run the script in an empty folder, and return its exit status or error message."""
+    (tmp_path / "cwd").mkdir()
 
     def run(*arguments: object) -> int | str:
-        monkeypatch.chdir(tmp_path / "here")
+        monkeypatch.chdir(tmp_path / "cwd")
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
+        with pytest.raises(SystemExit) as exit_info:
             runpy.run_path(str(SCRIPT), run_name="__main__")
-        assert left.value.code is not None
-        return left.value.code
+        assert exit_info.value.code is not None
+        return exit_info.value.code
 
     return run
 
 
-def test_it_leaves_with_0_where_all_is_the_same_and_says_where_the_new_run_is(
+def test_status_is_0_for_an_identical_run_and_its_directory_is_printed(
     train: Callable[..., Any], call: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*LINEAR).directory
     assert call(run) == 0
-    (again,) = (tmp_path / "here" / "outputs" / "reproduced").iterdir()
+    (again,) = (tmp_path / "cwd" / "outputs" / "reproduced").iterdir()
     assert f"again: {again}\nidentical: " in capsys.readouterr().out
     assert call(run, "--into", "there") == 0
-    assert (tmp_path / "here" / "there" / "result.json").is_file()
+    assert (tmp_path / "cwd" / "there" / "result.json").is_file()
 
 
-def test_it_leaves_with_1_where_something_differs(train: Callable[..., Any], call: Callable[..., Any]) -> None:
+def test_status_is_1_for_a_different_result(train: Callable[..., Any], call: Callable[..., Any]) -> None:
     run = train(*LINEAR).directory
     result = json.loads((run / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"steps": 1}))
     assert call(run) == 1
 
 
-def test_mistakes_are_one_line(train: Callable[..., Any], call: Callable[..., Any], tmp_path: Path) -> None:
-    assert call(tmp_path / "nothing").startswith(f"error: {tmp_path / 'nothing'}: there is no run")
+def test_errors_are_one_line(train: Callable[..., Any], call: Callable[..., Any], tmp_path: Path) -> None:
+    assert call(tmp_path / "nothing").startswith(f"error: {tmp_path / 'nothing'}: not a run directory")
     run = train(*LINEAR).directory
     (tmp_path / "file").write_text("")
-    told = call(run, "--into", tmp_path / "file" / "below")
-    assert told == f"error: {tmp_path / 'file' / 'below'}: Not a directory"
+    message = call(run, "--into", tmp_path / "file" / "below")
+    assert message == f"error: {tmp_path / 'file' / 'below'}: Not a directory"

@@ -1,4 +1,4 @@
-"""The report of a sweep from the command line."""
+"""scripts/sweep_report.py."""
 
 import json
 import runpy
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "sweep_report.py"
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run the script as a program in this process."""
+    """Run the script in this process."""
 
     def run(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
@@ -26,9 +26,9 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def sweep(tmp_path: Path) -> Callable[[int], Path]:
-    """Write a sweep over seeds, every seventh of which failed."""
+    """Write a sweep over seeds in which every seventh job failed."""
 
-    def written(count: int) -> Path:
+    def write(count: int) -> Path:
         directory = tmp_path / "multirun" / "seeds"
         for seed in range(count):
             run = directory / f"seed={seed}"
@@ -49,10 +49,10 @@ def sweep(tmp_path: Path) -> Callable[[int], Path]:
         (directory / "sweep.json").write_text(json.dumps({"varied": ["seed"], "jobs": jobs}))
         return directory
 
-    return written
+    return write
 
 
-def test_a_sweep_is_reported_on_the_terminal_and_in_files(
+def test_report_is_printed_and_written(
     call: Callable[..., None], sweep: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = sweep(5)
@@ -68,7 +68,7 @@ def test_a_sweep_is_reported_on_the_terminal_and_in_files(
     }
 
 
-def test_a_sweep_can_be_named_from_where_one_is(
+def test_sweep_directory_may_be_relative(
     call: Callable[..., None],
     sweep: Callable[[int], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -81,30 +81,30 @@ def test_a_sweep_can_be_named_from_where_one_is(
 
 
 @pytest.mark.parametrize("content", [None, "{"], ids=["no sweep", "damaged"])
-def test_a_folder_that_is_no_sweep_is_told_in_a_line(
+def test_other_folder_is_a_one_line_error(
     content: str | None, call: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:
         (tmp_path / "sweep.json").write_text(content)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(SystemExit) as exit_info:
         call(str(tmp_path))
-    told = caught.value.code  # a text: it goes to stderr, and the status is 1
-    assert isinstance(told, str)
-    assert told.startswith(f"error: {tmp_path}")
-    assert "\n" not in told
+    message = exit_info.value.code  # printed to stderr; the exit status is 1
+    assert isinstance(message, str)
+    assert message.startswith(f"error: {tmp_path}")
+    assert "\n" not in message
     assert capsys.readouterr().out == ""
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_without_a_folder_the_usage_is_told(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
+def test_missing_argument_prints_the_usage(call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
         call()
-    assert caught.value.code == 2
+    assert exit_info.value.code == 2
     assert "sweep" in capsys.readouterr().err
 
 
-def test_a_thousand_jobs_make_a_report(
+def test_report_of_a_thousand_jobs(
     call: Callable[..., None], sweep: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = sweep(1000)

@@ -92,7 +92,7 @@ def test_a_failure_costs_only_itself_and_said_again_only_what_failed_is_tried_ag
     assert first.returncode == 1
     assert "4 of 6 jobs failed:" in first.stderr
     assert "data.val_size=100000,optimizer.lr=0.1: data.val_size=100000: must be below the 1024" in first.stderr
-    assert re.search(r"to repeat the first alone: python train\.py .*optimizer\.lr=1e\+30", first.stderr)
+    assert re.search(r"to rerun the first one: python train\.py .*optimizer\.lr=1e\+30", first.stderr)
     assert "Traceback" not in first.stderr
     scores = {name: result["score"] for name, result in results("lr").items() if result["status"] == "finished"}
     assert scores.keys() == {"data.val_size=128,optimizer.lr=0.1", "data.val_size=256,optimizer.lr=0.1"}
@@ -106,7 +106,7 @@ def test_a_failure_costs_only_itself_and_said_again_only_what_failed_is_tried_ag
     kept = files(*(Path("multirun/lr", name) for name in scores))
     again = said(*grid, "launcher=parallel")
     assert again.returncode == 1
-    assert "6 jobs (2 finished before, 4 to train)" in again.stdout
+    assert "6 jobs (2 already finished, 4 to start)" in again.stdout
     assert files(*(Path("multirun/lr", name) for name in scores)) == kept
     assert len(list(Path("multirun/lr/.earlier").iterdir())) == 4
 
@@ -134,7 +134,7 @@ def test_killed_as_a_whole_and_said_again_it_resumes_what_was_cut_off(
 
     again = said(*grid)
     assert again.returncode == 0, again.stderr
-    assert f"3 jobs ({len(done)} finished before, 1 to resume, {2 - len(done)} to train)" in again.stdout
+    assert f"3 jobs ({len(done)} already finished, 1 to resume, {2 - len(done)} to start)" in again.stdout
     assert {name: result["epochs"] for name, result in results("cut").items()} == {
         f"seed={i}": 30 for i in range(3)
     }
@@ -160,7 +160,7 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
     until(lambda: len(list(Path("multirun/stop").glob("*/checkpoints/last.ckpt"))) == 2)
     os.kill(json.loads(Path("multirun/stop/seed=0/environment.json").read_text())["pid"], signal.SIGKILL)
     until(lambda: Path("multirun/stop/seed=2/checkpoints/last.ckpt").exists())
-    assert results("stop") == {"seed=0": {"status": "killed", "error": "killed by SIGKILL (for want of memory?)"}}
+    assert results("stop") == {"seed=0": {"status": "killed", "error": "killed by SIGKILL (out of memory?)"}}
 
     sweep.send_signal(signal.SIGINT)
     out, _ = sweep.communicate(timeout=60)
@@ -172,7 +172,7 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
     }
     assert not any(alive(pid) for pid in pids("stop"))
     assert "Traceback" not in out
-    assert "to go on, say it again: python" in out
+    assert "to resume, rerun: python" in out
     report = pd.read_csv("multirun/stop/report.csv").set_index("job")
     assert report.loc["seed=0", "error"].startswith("killed by SIGKILL")
 
@@ -183,7 +183,7 @@ def test_a_typo_in_the_last_job_stops_the_sweep_before_the_first() -> None:
     told = refused.stderr.strip().splitlines()
     assert told[0].startswith("error: model: unknown activation 'tahn'; choose from elu, ")
     assert told[1].startswith(
-        "model.num_hiddens=[9.5]: must be a list of whole numbers (in model.activation=relu,"
+        "model.num_hiddens=[9.5]: must be a list of integers (in model.activation=relu,"
     )
     assert not list(Path("multirun/typo").glob("*/"))
 
@@ -193,8 +193,8 @@ def test_a_changed_configuration_is_told_and_the_old_run_kept() -> None:
     before = results("same")
     changed = said("seed=0,1,2", "trainer.max_epochs=2", "sweep=same")
     assert changed.returncode == 0
-    assert "3 jobs (3 to train)" in changed.stdout, "a new value adds a job"
-    assert "its configuration changed (trainer.max_epochs: 1 -> 2): trained again" in changed.stdout
+    assert "3 jobs (3 to start)" in changed.stdout, "a new value adds a job"
+    assert "the configuration changed (trainer.max_epochs: 1 -> 2): starting over" in changed.stdout
     assert {result["epochs"] for result in results("same").values()} == {2}
     kept = {
         path.parent.name: json.loads(path.read_text())
@@ -213,7 +213,7 @@ def test_a_search_goes_on_until_there_are_so_many_trials_in_all() -> None:
     )
     assert said(*search, "hydra.sweeper.n_trials=3").returncode == 0
     again = said(*search, "hydra.sweeper.n_trials=5")
-    assert "a search of 5 jobs, 3 of them known" in again.stdout
+    assert "search of 5 trials, 3 already evaluated" in again.stdout
     study = optuna.load_study(study_name="study", storage="sqlite:///multirun/search/study.db")
     states = [trial.state.name for trial in study.trials]
     assert states == ["COMPLETE"] * 5

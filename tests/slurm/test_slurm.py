@@ -117,14 +117,14 @@ def test_a_sweep_survives_a_job_that_fails_and_one_that_is_killed(
     report = pd.read_csv(tmp_path / "report.csv").set_index("job")
     assert report["score"].notna().sum() == 4
     assert report.loc[victim.name, "status"] == "killed"
-    assert "SLURM says FAILED, exit status 137:0" in report.loc[victim.name, "error"]
+    assert "SLURM state FAILED, exit code 137:0" in report.loc[victim.name, "error"]
     assert report.loc[diverging.name, "status"] == "failed"
     assert "val/loss is nan" in report.loc[diverging.name, "error"]
 
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
     code, said = sweep(tmp_path, *words).end()
     assert code == 1, said
-    assert "6 jobs (4 finished before, 1 to resume, 1 to train), by SlurmLauncher" in said
+    assert "6 jobs (4 already finished, 1 to resume, 1 to start), by SlurmLauncher" in said
     assert "6 jobs: 5 finished, 1 failed" in said
     changed = {path.parent for path, before in finished.items() if path.stat().st_mtime_ns != before}
     assert changed == {victim, diverging}
@@ -158,7 +158,7 @@ def test_jobs_in_the_queue_are_not_started_twice_and_ctrl_c_takes_them_away(tmp_
     running.until(lambda: list(tmp_path.glob("*/checkpoints/last.ckpt")))
     code, said = sweep(tmp_path, *words).end()
     assert code == 1
-    assert said.endswith(f"still in SLURM's queue; wait for them, or type: scancel {queued()[0]}\n")
+    assert said.endswith(f"still in SLURM's queue; wait for them, or cancel them: scancel {queued()[0]}\n")
 
     running.process.send_signal(signal.SIGINT)
     code, said = running.end()
@@ -166,7 +166,7 @@ def test_jobs_in_the_queue_are_not_started_twice_and_ctrl_c_takes_them_away(tmp_
     assert queued() == []
     (left,) = tmp_path.glob("*/result.json")
     assert result(left.parent)["status"] == "interrupted"
-    assert "to go on, say it again: python train.py -m" in said
+    assert "to resume, rerun: python train.py -m" in said
 
 
 def test_what_sbatch_refuses_is_told_in_a_line(tmp_path: Path, sweep: Start) -> None:

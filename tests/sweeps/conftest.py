@@ -1,4 +1,4 @@
-"""Sweeps as they lie on the disk, written by hand: run directories, and the record of what was asked for."""
+"""Fixtures that write the files of a sweep by hand: run directories and the manifest."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -10,18 +10,18 @@ import yaml
 
 from dive.runs import provenance
 
-CODE = "0123456789\n"  # a revision, and what the working tree changes: nothing
+CODE = "0123456789\n"  # a git revision and an empty diff
 
 
 @pytest.fixture(autouse=True)
-def code_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The code is the same for all runs, whatever git says of the checkout."""
-    monkeypatch.setattr(provenance, "code", lambda: CODE)
+def constant_code_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All runs have the same code version, whatever the state of the checkout."""
+    monkeypatch.setattr(provenance, "code_version", lambda: CODE)
 
 
 @pytest.fixture
 def sweep_dir(tmp_path: Path) -> Path:
-    """Of a sweep, new and empty."""
+    """A new, empty sweep directory."""
     directory = tmp_path / "multirun" / "lr"
     directory.mkdir(parents=True)
     return directory
@@ -29,7 +29,7 @@ def sweep_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake_run(sweep_dir: Path) -> Callable[..., Path]:
-    """Write what a run leaves: ``fake_run("seed=0", {"seed": 0}, score=0.5)``; ``status=None`` is one cut off."""
+    """Write a run directory: ``fake_run("seed=0", {"seed": 0}, score=0.5)``; ``status=None`` writes no result."""
 
     def run(
         name: str,
@@ -74,11 +74,11 @@ def fake_run(sweep_dir: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def record(sweep_dir: Path) -> Callable[..., None]:
-    """Write ``sweep.json``: ``record(["seed"], {"seed=0": ["seed=0"]})``."""
+def write_manifest(sweep_dir: Path) -> Callable[..., None]:
+    """Write ``sweep.json``: ``write_manifest(["seed"], {"seed=0": ["seed=0"]})``."""
 
-    def written(varied: Sequence[str], jobs: Mapping[str, Sequence[str]]) -> None:
-        asked = {name: {"number": i, "overrides": list(words)} for i, (name, words) in enumerate(jobs.items())}
-        (sweep_dir / "sweep.json").write_text(json.dumps({"varied": list(varied), "jobs": asked}))
+    def write(varied: Sequence[str], jobs: Mapping[str, Sequence[str]]) -> None:
+        manifest = {name: {"number": i, "overrides": list(words)} for i, (name, words) in enumerate(jobs.items())}
+        (sweep_dir / "sweep.json").write_text(json.dumps({"varied": list(varied), "jobs": manifest}))
 
-    return written
+    return write

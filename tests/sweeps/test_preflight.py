@@ -1,4 +1,4 @@
-"""What is wrong with the jobs of a sweep, told before the first runs."""
+"""Validation of the jobs of a sweep before the first one starts."""
 
 import copy
 from typing import Any
@@ -14,11 +14,11 @@ from dive.sweeps.preflight import find_problems, group_names, validate_jobs
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    """That of a job that can be run."""
+    """The configuration of a valid job."""
     return compose_resolved("model=mlp", "data=garments", "trainer=cpu")
 
 
-def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+def replace_key(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """A copy with another value for a key such as ``optimizer.lr``."""
     copied = copy.deepcopy(config)
     *outer, last = key.split(".")
@@ -29,14 +29,14 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     return copied
 
 
-def test_jobs_that_can_be_run_have_no_problems(config: dict[str, Any]) -> None:
-    assert find_problems([("seed=0", config), ("seed=1", changed(config, "seed", 1))]) == []
+def test_valid_jobs_have_no_problems(config: dict[str, Any]) -> None:
+    assert find_problems([("seed=0", config), ("seed=1", replace_key(config, "seed", 1))]) == []
     assert find_problems([]) == []
 
 
-def test_every_problem_of_every_job_is_told_with_the_job(config: dict[str, Any]) -> None:
-    twice = changed(changed(config, "optimizer.lr", -1), "model.num_hiddens", "many")
-    lines = find_problems([("fine", config), ("a", twice), ("b", changed(config, "optimizer.lr", -2))])
+def test_every_problem_is_listed_with_its_job(config: dict[str, Any]) -> None:
+    invalid = replace_key(replace_key(config, "optimizer.lr", -1), "model.num_hiddens", "many")
+    lines = find_problems([("valid", config), ("a", invalid), ("b", replace_key(config, "optimizer.lr", -2))])
     assert len(lines) == 3
     assert sorted(line.partition(":")[0] for line in lines) == [
         "model.num_hiddens=many",
@@ -46,36 +46,36 @@ def test_every_problem_of_every_job_is_told_with_the_job(config: dict[str, Any])
     assert sorted(line.rpartition(" (in ")[2] for line in lines) == ["a)", "a)", "b)"]
 
 
-def test_a_problem_that_jobs_share_is_told_once(config: dict[str, Any]) -> None:
-    wrong = changed(config, "optimizer.lr", -1)
+def test_shared_problem_is_listed_once(config: dict[str, Any]) -> None:
+    wrong = replace_key(config, "optimizer.lr", -1)
     (line,) = find_problems(
-        [("fine", config), *((f"seed={seed}", changed(wrong, "seed", seed)) for seed in range(9))]
+        [("valid", config), *((f"seed={seed}", replace_key(wrong, "seed", seed)) for seed in range(9))]
     )
     assert line.startswith("optimizer.lr=-1: must be ")
     assert line.endswith(" (in seed=0 and 8 more)")
 
 
-def test_jobs_are_checked_in_another_process(config: dict[str, Any]) -> None:
+def test_jobs_are_validated_in_a_subprocess(config: dict[str, Any]) -> None:
     validate_jobs([("seed=0", config)])
-    wrong = changed(config, "optimizer.lr", -1)
+    wrong = replace_key(config, "optimizer.lr", -1)
     with pytest.raises(ConfigError) as caught:
-        validate_jobs([("fine", config), ("a", wrong), ("b", changed(wrong, "model.num_hiddens", "many"))])
+        validate_jobs([("valid", config), ("a", wrong), ("b", replace_key(wrong, "model.num_hiddens", "many"))])
     assert str(caught.value).splitlines() == find_problems(
-        [("a", wrong), ("b", changed(wrong, "model.num_hiddens", "many"))]
+        [("a", wrong), ("b", replace_key(wrong, "model.num_hiddens", "many"))]
     )
 
 
-def test_jobs_whose_check_broke_down_are_not_run(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "run", lambda *_, **__: iter([(0, ProcessResult(error="killed by SIGKILL"))]))
+def test_crash_of_the_validation_is_an_error(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "run_jobs", lambda *_, **__: iter([(0, ProcessResult(error="killed by SIGKILL"))]))
     with pytest.raises(ConfigError, match="killed by SIGKILL"):
         validate_jobs([("seed=0", config)])
 
 
-def test_where_nothing_is_to_be_run_nothing_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "run", lambda *_, **__: pytest.fail("no process is needed"))
+def test_no_jobs_start_no_subprocess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "run_jobs", lambda *_, **__: pytest.fail("started a subprocess"))
     validate_jobs([])
 
 
-def test_jobs_are_named_by_the_first_and_how_many_more() -> None:
+def test_group_names() -> None:
     assert group_names(["a"]) == "a"
     assert group_names(["a", "b"]) == "a and 1 more"

@@ -27,7 +27,7 @@ WIDE = 500
 
 
 @pytest.fixture
-def sweep(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]) -> Path:
+def sweep(sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]) -> Path:
     """Two learning rates by two seeds, one of which failed in all its glory, and one never begun."""
     asked = {}
     for lr, seed, score in ((0.1, 0, 0.5), (0.1, 1, 0.75), (0.3, 0, 0.875)):
@@ -37,12 +37,12 @@ def sweep(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., 
     asked["failed"] = ["optimizer.lr=0.3", "seed=1", "note='a b'"]
     fake_run("failed", {"optimizer": {"lr": 0.3}, "seed": 1}, status="failed", error=NASTY)
     asked["never"] = ["optimizer.lr=0.3", "seed=2", "note='a b'"]
-    record(["optimizer.lr", "seed"], asked)
+    write_manifest(["optimizer.lr", "seed"], asked)
     return sweep_dir
 
 
 @pytest.fixture
-def many(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]) -> Callable[..., Path]:
+def many(sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]) -> Callable[..., Path]:
     """Write a sweep over seeds, of which some failed."""
 
     def written(finished: int, failed: int = 0, curve: bool = False) -> Path:
@@ -51,7 +51,7 @@ def many(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., N
             fake_run(f"seed={seed}", {"seed": seed}, score=seed / 100, curve=points)
         for seed in range(finished, finished + failed):
             fake_run(f"seed={seed}", {"seed": seed}, status="failed", error=f"no {seed}")
-        record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(finished + failed)})
+        write_manifest(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(finished + failed)})
         return sweep_dir
 
     return written
@@ -88,40 +88,40 @@ def test_a_report_is_written_again_over_the_last(sweep: Path, fake_run: Callable
     report.write_report(sweep)
     for name in ("report.csv", "report.md", "report.html"):
         text = (sweep / name).read_text()
-        assert "missing," not in text
-        assert "1 missing" not in text
+        assert "not started," not in text
+        assert "1 not started" not in text
 
 
 def test_where_there_is_no_sweep_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no sweep"):
+    with pytest.raises(RunError, match="is not a sweep directory"):
         report.write_report(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_of_which_nothing_has_begun_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
-    record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
+def test_a_sweep_of_which_nothing_has_begun_has_a_report(sweep_dir: Path, write_manifest: Callable[..., None]) -> None:
+    write_manifest(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
     table = report.write_report(sweep_dir)
-    assert table.summary() == "3 jobs: 3 missing"
+    assert table.summary() == "3 jobs: 3 not started"
     assert "Best" not in (sweep_dir / "report.md").read_text() + (sweep_dir / "report.html").read_text()
-    assert "3 missing" in shown(table)
+    assert "3 not started" in shown(table)
 
 
 def test_a_sweep_in_which_nothing_varies_has_a_report(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("default", {"seed": 0}, score=0.5)
-    record([], {"default": []})
+    write_manifest([], {"default": []})
     table = report.write_report(sweep_dir)
     assert "default" in shown(table)
     assert "best val/acc 0.5: python train.py\n" in shown(table)
 
 
 def test_a_sweep_of_different_metrics_has_a_report_without_a_best(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("task=a", {"task": "a"}, score=0.5, curve=[0.5], monitor="val/acc")
     fake_run("task=b", {"task": "b"}, score=0.25, curve=[0.25], monitor="val/loss")
-    record(["task"], {"task=a": ["task=a"], "task=b": ["task=b"]})
+    write_manifest(["task"], {"task=a": ["task=a"], "task=b": ["task=b"]})
     table = report.write_report(sweep_dir)
     for text in (shown(table), (sweep_dir / "report.md").read_text(), (sweep_dir / "report.html").read_text()):
         assert "val/acc" in text
@@ -166,9 +166,9 @@ def section(text: str, title: str) -> list[str]:
 
 def test_the_markdown_has_the_best_job_the_seeds_and_all_jobs(sweep: Path) -> None:
     text = report.markdown(load_table(sweep))
-    assert text.startswith("# Sweep lr\n\n5 jobs: 3 finished, 1 failed, 1 missing\n\nBest val/acc: 0.875 by\n\n")
+    assert text.startswith("# Sweep lr\n\n5 jobs: 3 finished, 1 failed, 1 not started\n\nBest val/acc: 0.875\n\n")
     assert f"```\n{COMMAND}\n```" in text
-    assert [cells(line) for line in section(text, "Over seeds")] == [
+    assert [cells(line) for line in section(text, "Mean over seeds")] == [
         ["optimizer.lr", "mean", "std", "n"],
         ["---"] * 4,
         ["0.3", "0.875", "", "1"],
@@ -182,9 +182,9 @@ def test_the_markdown_has_the_best_job_the_seeds_and_all_jobs(sweep: Path) -> No
         ("optimizer.lr=0.1,seed=1", "finished", "0.75"),
         ("optimizer.lr=0.1,seed=0", "finished", "0.5"),
         ("failed", "failed", ""),
-        ("never", "missing", ""),
+        ("never", "not started", ""),
     ]
-    assert text.endswith(f"## To repeat a failed job\n\n```\n{FAILED_COMMAND}\n```\n")
+    assert text.endswith(f"## Rerun a failed job\n\n```\n{FAILED_COMMAND}\n```\n")
 
 
 def test_bars_and_lines_within_a_cell_do_not_break_the_markdown(sweep: Path) -> None:
@@ -204,7 +204,7 @@ class Elements(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.overrides: list[str] = []
+        self.text: list[str] = []
         self.inside: list[str] = []
         self.feed(text)
         self.close()
@@ -222,7 +222,7 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         """Note it."""
-        self.overrides.append(data)
+        self.text.append(data)
 
 
 def test_the_page_needs_nothing_from_elsewhere(sweep: Path) -> None:
@@ -239,12 +239,12 @@ def test_the_page_needs_nothing_from_elsewhere(sweep: Path) -> None:
 
 
 def test_what_comes_from_jobs_is_escaped(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("a", {"seed": 0}, status="failed", error=NASTY)
     fake_run("b", {"seed": 1}, score=0.5, curve=[0.5])
     words = ["note=<img src=x onerror=alert(1)>", "model=</pre><script>alert(2)</script>", "<b>=1"]
-    record(["note", "<b>"], {"a": words, "b": words})
+    write_manifest(["note", "<b>"], {"a": words, "b": words})
     text = render_html(load_table(sweep_dir))
     elements = Elements(text)
     assert "script" not in {tag for tag, _ in elements.found}
@@ -253,20 +253,20 @@ def test_what_comes_from_jobs_is_escaped(
         "Scores",
     ]
     assert "b" not in [tag for tag, _ in elements.found][-10:]
-    assert NASTY in elements.overrides
+    assert NASTY in elements.text
     assert html.escape(NASTY) in text
 
 
 def test_the_page_has_the_best_job_s_command_and_that_of_a_failed_one(sweep: Path) -> None:
     elements = Elements(render_html(load_table(sweep)))
-    assert COMMAND in elements.overrides
-    assert FAILED_COMMAND in elements.overrides
+    assert COMMAND in elements.text
+    assert FAILED_COMMAND in elements.text
     assert [
         attributes["class"] for tag, attributes in elements.found if tag == "tr" and attributes.get("class")
     ] == [
         *["finished"] * 3,
         "failed",
-        "missing",
+        "not-started",
     ]
 
 
@@ -315,11 +315,11 @@ def test_of_many_jobs_the_best_alone_is_named(count: int, many: Callable[..., Pa
 
 
 def test_a_job_that_was_cut_off_has_the_curve_that_it_left(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5, curve=[0.5])
     fake_run("seed=1", {"seed": 1}, status=None, curve=[0.25, 0.75])
-    record(["seed"], {"seed=0": ["seed=0"], "seed=1": ["seed=1"]})
+    write_manifest(["seed"], {"seed=0": ["seed=0"], "seed=1": ["seed=1"]})
     (drawn,) = axes(plots.plot_curves(load_table(sweep_dir)))
     assert len(drawn.get_lines()) == 2
 
@@ -358,13 +358,13 @@ def test_where_the_seed_alone_varies_scores_are_drawn_against_it(many: Callable[
 
 
 def test_words_are_ticks_and_wide_ranges_are_drawn_by_their_logarithm(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     asked = {}
     for i, (lr, model) in enumerate([("0.001", "softmax"), ("0.1", "mlp"), ("1", "a" * 60), ("10", "mlp")]):
         fake_run(str(i), {"i": i}, score=i / 8)
         asked[str(i)] = [f"lr={lr}", f"model={model}", f"width={2 + i}", "a=0"]
-    record(["lr", "model", "width", "a"], asked)
+    write_manifest(["lr", "model", "width", "a"], asked)
     shown = axes(plots.plot_scores(load_table(sweep_dir)))[:4]
     assert [panel.get_xlabel() for panel in shown] == ["lr", "model", "width", "a"]
     assert [panel.get_xscale() for panel in shown] == ["log", "linear", "linear", "linear"]
@@ -382,7 +382,7 @@ def test_words_are_ticks_and_wide_ranges_are_drawn_by_their_logarithm(
 def test_the_terminal_has_all_jobs_of_a_small_sweep_the_best_command_and_the_report(sweep: Path) -> None:
     table = report.write_report(sweep)
     lines = shown(table).splitlines()
-    assert lines[0].strip() == "5 jobs: 3 finished, 1 failed, 1 missing"
+    assert lines[0].strip() == "5 jobs: 3 finished, 1 failed, 1 not started"
     rows = [
         [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if line.startswith(("│", "┃"))
     ]
@@ -392,7 +392,7 @@ def test_the_terminal_has_all_jobs_of_a_small_sweep_the_best_command_and_the_rep
         ["0.1", "1", "finished", "0.75"],
         ["0.1", "0", "finished", "0.5"],
         ["0.3", "1", "failed", ""],
-        ["0.3", "2", "missing", ""],
+        ["0.3", "2", "not started", ""],
     ]
     assert lines[-2:] == [f"best val/acc 0.875: {COMMAND}", f"report: {sweep / 'report.html'}"]
 
@@ -410,10 +410,10 @@ def test_of_a_large_sweep_the_terminal_has_the_best_and_those_that_failed(
 
 
 def test_brackets_in_values_are_shown_as_they_are(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("a", {"seed": 0}, score=0.5)
-    record(["h"], {"a": ["h=[red]"]})
+    write_manifest(["h"], {"a": ["h=[red]"]})
     text = shown(load_table(sweep_dir))
     assert "│ [red] │" in text
     assert "python train.py 'h=[red]'" in text
@@ -427,12 +427,12 @@ def test_where_all_have_finished_there_is_nothing_to_tell(many: Callable[..., Pa
 
 
 def test_jobs_that_have_not_finished_are_told(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5)
     fake_run("seed=1", {"seed": 1}, status="interrupted", error="exit code 143")
-    record(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
-    assert report.failure_summary(load_table(sweep_dir)) == "2 of 3 jobs have not finished"
+    write_manifest(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
+    assert report.failure_summary(load_table(sweep_dir)) == "2 of 3 jobs did not finish"
 
 
 def test_failed_jobs_are_told_with_the_command_that_repeats_the_first(many: Callable[..., Path]) -> None:
@@ -440,13 +440,13 @@ def test_failed_jobs_are_told_with_the_command_that_repeats_the_first(many: Call
         "2 of 4 jobs failed:",
         "  seed=2: no 2",
         "  seed=3: no 3",
-        "to repeat the first alone: python train.py seed=2",
+        "to rerun the first one: python train.py seed=2",
     ]
 
 
 def test_an_error_of_many_lines_is_told_in_one(sweep: Path) -> None:
     lines = report.failure_summary(load_table(sweep)).splitlines()
-    assert lines[1:] == ["  failed: " + NASTY.replace("\n", " "), f"to repeat the first alone: {FAILED_COMMAND}"]
+    assert lines[1:] == ["  failed: " + NASTY.replace("\n", " "), f"to rerun the first one: {FAILED_COMMAND}"]
 
 
 def test_of_many_failed_jobs_the_first_are_told(many: Callable[..., Path]) -> None:
@@ -462,44 +462,44 @@ def test_of_many_failed_jobs_the_first_are_told(many: Callable[..., Path]) -> No
     [("h", [64, 64], "[8]"), ("optimizer", {"lr": 1}, "adam"), ("gone", None, "1"), ("root", "x", "${a}_${b}")],
 )
 def test_a_key_that_came_to_vary_later_makes_a_report(
-    key: str, default: Any, typed: str, sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    key: str, default: Any, typed: str, sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("seed=0", {"seed": 0, key: default}, score=0.5)
     fake_run("b", {"seed": 0}, score=0.6)
-    record(["seed", key], {"seed=0": ["seed=0"], "b": [f"{key}={typed}"]})
+    write_manifest(["seed", key], {"seed=0": ["seed=0"], "b": [f"{key}={typed}"]})
     table = report.write_report(sweep_dir)
     assert table.mean_over_seeds()["n"].sum() == 2
 
 
-def test_a_sweep_without_jobs_has_a_report(sweep_dir: Path, record: Callable[..., None]) -> None:
-    record(["seed"], {})
+def test_a_sweep_without_jobs_has_a_report(sweep_dir: Path, write_manifest: Callable[..., None]) -> None:
+    write_manifest(["seed"], {})
     report.write_report(sweep_dir)
 
 
 def test_spare_panels_are_not_drawn(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("a", {"seed": 0}, score=0.5)
-    record(list("abcd"), {"a": [f"{key}=1" for key in "abcd"]})
+    write_manifest(list("abcd"), {"a": [f"{key}=1" for key in "abcd"]})
     figure = plots.plot_scores(load_table(sweep_dir))
     assert figure is not None
     assert sum(axes.axison for axes in figure.axes) == 4
 
 
 def test_a_long_time_is_shown_in_full(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     run = fake_run("a", {"seed": 0}, score=0.5)
     told = json.loads((run / "result.json").read_text()) | {"seconds": 12345.6, "best_epoch": 12345}
     (run / "result.json").write_text(json.dumps(told))
     fake_run("b", {"seed": 1}, status="failed", error="no")
-    record(["seed"], {"a": ["seed=0"], "b": ["seed=1"]})
+    write_manifest(["seed"], {"a": ["seed=0"], "b": ["seed=1"]})
     assert "e+0" not in report.markdown(load_table(sweep_dir))
 
 
 def test_a_sweep_whose_jobs_have_no_score_has_a_report(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("a", {"seed": 0}, score=None)
-    record(["seed"], {"a": ["seed=0"]})
+    write_manifest(["seed"], {"a": ["seed=0"]})
     report.write_report(sweep_dir)

@@ -56,7 +56,7 @@ SEEDS: Jobs = jobs({"seed": 0}, {"seed": 1})
 
 def test_the_jobs_of_a_new_sweep_start_in_directories_named_by_what_varies(sweep_dir: Path) -> None:
     steps = planned(sweep_dir, SEEDS)
-    assert [(step.action, step.why, step.aside) for step in steps] == [("start", "", None)] * 2
+    assert [(step.action, step.reason, step.archive_to) for step in steps] == [("start", "", None)] * 2
     assert [step.job.directory for step in steps] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
     assert [(step.job.number, step.job.overrides) for step in steps] == [(0, ("seed=0",)), (1, ("seed=1",))]
 
@@ -70,7 +70,7 @@ def test_what_is_finished_is_kept(sweep_dir: Path, fake_run: Callable[..., Path]
     fake_run("seed=0", {"seed": 0}, score=0.5)
     steps = planned(sweep_dir, SEEDS)
     assert [step.action for step in steps] == ["skip", "start"]
-    assert (steps[0].why, steps[0].aside) == ("", None)
+    assert (steps[0].reason, steps[0].archive_to) == ("", None)
 
 
 def test_what_is_finished_is_kept_whatever_its_number_and_name(
@@ -87,26 +87,26 @@ def test_what_was_cut_off_goes_on_from_its_last_checkpoint(
 ) -> None:
     run = fake_run("seed=0", {"seed": 0}, status=status, checkpoint=True)
     (step, _) = begun(sweep_dir, SEEDS)
-    assert (step.action, step.job.directory, step.aside, step.why) == ("resume", run, None, "")
+    assert (step.action, step.job.directory, step.archive_to, step.reason) == ("resume", run, None, "")
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
 @pytest.mark.parametrize(
-    ("status", "overrides"),
+    ("status", "outcome"),
     [
-        ("interrupted", "interrupted before"),
-        ("killed", "killed before"),
-        (None, "cut off before its first checkpoint"),
+        ("interrupted", "interrupted earlier"),
+        ("killed", "killed earlier"),
+        (None, "stopped before its first checkpoint"),
     ],
 )
 def test_what_was_cut_off_before_its_first_checkpoint_starts_anew(
-    status: str | None, words: str, sweep_dir: Path, fake_run: Callable[..., Path]
+    status: str | None, outcome: str, sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     fake_run("seed=0", {"seed": 0}, status=status)
     before = contents(sweep_dir / "seed=0")
     (step, _) = begun(sweep_dir, SEEDS)
     assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
-    assert step.why.startswith(f"{words}, tried again; the old run is in ")
+    assert step.reason.startswith(f"{outcome}: starting over, the old run was moved to ")
     assert not step.job.directory.exists()
     assert contents(sweep_dir / ".earlier" / "seed=0.1") == before
 
@@ -116,8 +116,8 @@ def test_a_failed_job_is_tried_again_and_the_old_run_kept(sweep_dir: Path, fake_
     before = contents(sweep_dir / "seed=0")
     (step, _) = begun(sweep_dir, SEEDS)
     assert step.action == "start"
-    assert step.why == f"failed before, tried again; the old run is in {sweep_dir / '.earlier'}"
-    assert step.aside == sweep_dir / ".earlier" / "seed=0.1"
+    assert step.reason == f"failed earlier: starting over, the old run was moved to {sweep_dir / '.earlier'}"
+    assert step.archive_to == sweep_dir / ".earlier" / "seed=0.1"
     assert contents(sweep_dir) == {f".earlier/seed=0.1/{name}": text for name, text in before.items()}
 
 
@@ -151,9 +151,9 @@ def test_a_changed_configuration_starts_anew_and_says_why(sweep_dir: Path, fake_
     asked: Jobs = [(0, ("seed=0",), {"seed": 0, "optimizer": {"lr": 0.3, "momentum": 0}})]
     (step,) = begun(sweep_dir, asked)
     assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
-    assert step.why == (
-        "its configuration changed (optimizer.lr: 0.1 -> 0.3): trained again, "
-        f"the old run is in {sweep_dir / '.earlier' / 'seed=0.1'}"
+    assert step.reason == (
+        "the configuration changed (optimizer.lr: 0.1 -> 0.3): starting over, "
+        f"the old run was moved to {sweep_dir / '.earlier' / 'seed=0.1'}"
     )
     assert contents(sweep_dir / ".earlier" / "seed=0.1") == before
     assert not (sweep_dir / "seed=0").exists()
@@ -164,28 +164,28 @@ def test_of_a_configuration_that_changed_all_over_three_keys_are_told(
 ) -> None:
     fake_run("seed=0", {"seed": 0, **{f"key{i}": "old" for i in range(9)}})
     (step,) = planned(sweep_dir, jobs({"seed": 0, **{f"key{i}": "new" for i in range(9)}}))
-    assert step.why.count("old -> new") == 3
+    assert step.reason.count("old -> new") == 3
 
 
 @pytest.mark.parametrize(
-    ("status", "checkpoint", "action", "overrides"),
-    [("finished", False, "skip", "result kept"), ("interrupted", True, "resume", "resumed all the same")],
+    ("status", "checkpoint", "action", "label"),
+    [("finished", False, "skip", "keeping the result"), ("interrupted", True, "resume", "resuming anyway")],
 )
 def test_a_run_of_other_code_is_kept_and_that_is_said(
     status: str,
     checkpoint: bool,
     action: str,
-    words: str,
+    label: str,
     sweep_dir: Path,
     fake_run: Callable[..., Path],
 ) -> None:
     for seed, code in enumerate(["abcdef9876\n", "0123456789\n+ a change"]):
         fake_run(f"seed={seed}", {"seed": seed}, status=status, score=0.5, checkpoint=checkpoint, code=code)
     steps = planned(sweep_dir, SEEDS)
-    assert [(step.action, step.aside) for step in steps] == [(action, None)] * 2
-    assert [step.why for step in steps] == [
-        f"the code changed from abcdef9 to 0123456: {words}",
-        f"the code changed from 0123456 with changes to 0123456: {words}",
+    assert [(step.action, step.archive_to) for step in steps] == [(action, None)] * 2
+    assert [step.reason for step in steps] == [
+        f"the code changed from abcdef9 to 0123456: {label}",
+        f"the code changed from 0123456 with changes to 0123456: {label}",
     ]
 
 
@@ -194,15 +194,15 @@ def test_code_is_told_apart_by_what_the_working_tree_changes(
 ) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5, code="abc\n+ one")
     for code, changed in (("abc\n+ one", False), ("abc\n+ two", True), ("abd\n+ one", True)):
-        monkeypatch.setattr(provenance, "code", lambda code=code: code)
-        assert bool(planned(sweep_dir, SEEDS)[0].why) == changed
+        monkeypatch.setattr(provenance, "code_version", lambda code=code: code)
+        assert bool(planned(sweep_dir, SEEDS)[0].reason) == changed
 
 
 def test_a_run_that_recorded_no_code_is_kept_without_a_word(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     (fake_run("seed=0", {"seed": 0}, score=0.5) / "environment.json").unlink()
-    assert [(step.action, step.why) for step in planned(sweep_dir, SEEDS)[:1]] == [("skip", "")]
+    assert [(step.action, step.reason) for step in planned(sweep_dir, SEEDS)[:1]] == [("skip", "")]
 
 
 @pytest.mark.parametrize("text", [None, "", "seed: [0"])
@@ -212,7 +212,7 @@ def test_a_directory_without_a_configuration_makes_room(text: str | None, sweep_
     if text is not None:
         (sweep_dir / "seed=0" / "config.yaml").write_text(text)
     (step, _) = begun(sweep_dir, SEEDS)
-    assert (step.action, step.aside) == ("start", sweep_dir / ".earlier" / "seed=0.1")
+    assert (step.action, step.archive_to) == ("start", sweep_dir / ".earlier" / "seed=0.1")
     assert (sweep_dir / ".earlier" / "seed=0.1" / "train.log").read_text() == "it did not get far"
 
 
@@ -301,7 +301,7 @@ def test_a_damaged_record_is_refused_and_left_as_it_is(
     with pytest.raises(RunError) as caught, Sweep(sweep_dir):
         pytest.fail("it must not open")
     told = str(caught.value)
-    assert told.startswith(f"{sweep_dir / 'sweep.json'} is damaged (")
+    assert told.startswith(f"{sweep_dir / 'sweep.json'} is corrupt (")
     assert "\n" not in told
     assert (sweep_dir / "sweep.json").read_text() == text
 
@@ -320,7 +320,7 @@ def test_without_its_record_a_sweep_keeps_its_results(sweep_dir: Path, fake_run:
 def test_a_sweep_that_is_open_is_not_opened_again(sweep_dir: Path) -> None:
     with Sweep(sweep_dir), pytest.raises(RunError) as caught, Sweep(sweep_dir):
         pytest.fail("it must not open")
-    assert str(caught.value) == f"{sweep_dir}: this sweep is running already; name another with sweep=NAME"
+    assert str(caught.value) == f"{sweep_dir}: this sweep is already running; choose another name with sweep=NAME"
 
 
 def test_a_sweep_that_was_closed_can_be_opened_again(sweep_dir: Path) -> None:
@@ -352,7 +352,7 @@ def test_a_number_written_otherwise_says_why(sweep_dir: Path, fake_run: Callable
     fake_run("lr=1", {"lr": 1.0}, score=0.5)
     with Sweep(sweep_dir) as sweep:
         (step,) = sweep.plan([(0, ["lr=1"], {"lr": 1})], ["lr"])
-    assert "()" not in step.why
+    assert "()" not in step.reason
 
 
 def test_two_jobs_of_a_plan_have_two_directories(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard's HParams of a sweep, as its own backend reads them: a row a job, and a number in each cell."""
+"""The HParams of a sweep as read by TensorBoard's own backend."""
 
 import math
 import os
@@ -22,18 +22,18 @@ from dive.sweeps.results_table import load_table
 STATUSES = [api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING]
 
 
-class Shown:
-    """What the HParams tab would show of a folder of runs."""
+class HParamsTab:
+    """The contents of the HParams tab for a directory of runs."""
 
     def __init__(self, folder: Path) -> None:
         multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
         multiplexer.Reload()
         provider = MultiplexerDataProvider(multiplexer, str(folder))
         context = backend_context.Context(base_plugin.TBContext(data_provider=provider))
-        asked: tuple[Any, ...] = (RequestContext(), context, "")
+        arguments: tuple[Any, ...] = (RequestContext(), context, "")
         metadata = context.hparams_metadata(RequestContext(), "")
-        found = context.hparams_from_data_provider(RequestContext(), "", None)
-        self.experiment = context.experiment_from_metadata(RequestContext(), "", True, metadata, found)
+        hparams = context.hparams_from_data_provider(RequestContext(), "", None)
+        self.experiment = context.experiment_from_metadata(RequestContext(), "", True, metadata, hparams)
         columns = [
             *(api_pb2.ColParams(hparam=info.name) for info in self.experiment.hparam_infos),
             *(api_pb2.ColParams(metric=info.name) for info in self.experiment.metric_infos),
@@ -41,22 +41,22 @@ class Shown:
         request = api_pb2.ListSessionGroupsRequest(
             allowed_statuses=STATUSES, col_params=columns, start_index=0, slice_size=99
         )
-        self.groups = list_session_groups.Handler(*asked, request).run().session_groups
+        self.groups = list_session_groups.Handler(*arguments, request).run().session_groups
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Each job's cells: keys, and metrics by the names of their columns."""
+        """The cells of each job: hyperparameters, and metrics by display name."""
         names = {info.name.tag: info.display_name for info in self.experiment.metric_infos}
         return {
             group.sessions[0].name: {
-                **{key: plain(value) for key, value in group.hparams.items()},
+                **{key: to_python(value) for key, value in group.hparams.items()},
                 **{names[metric.name.tag]: metric.value for metric in group.metric_values},
             }
             for group in self.groups
         }
 
 
-def plain(value: struct_pb2.Value) -> Any:
+def to_python(value: struct_pb2.Value) -> Any:
     return getattr(value, str(value.WhichOneof("kind")))
 
 
@@ -64,28 +64,28 @@ Build = Callable[[], Path]
 
 
 @pytest.fixture
-def sweep(sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]) -> Build:
-    """Two jobs that have finished, one that failed on the way, one that was killed at once, one never begun."""
+def sweep(sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]) -> Build:
+    """Two finished jobs, one that failed after two epochs, one killed before the first, and one not started."""
 
     def build() -> Path:
         jobs: dict[str, list[str]] = {}
         for lr, activation in (("0.1", "relu"), ("1e-3", "tanh"), ("3", "relu"), ("4", "tanh"), ("5", "relu")):
             jobs[f"lr={lr},model.activation={activation}"] = [f"lr={lr}", f"model.activation={activation}"]
-        done, also, failed, killed, _ = jobs
-        fake_run(done, {"lr": 0.1, "monitor": "val/acc"}, score=0.5)
-        fake_run(also, {"lr": 0.001, "monitor": "val/acc"}, score=0.75)
+        first, second, failed, killed, _ = jobs
+        fake_run(first, {"lr": 0.1, "monitor": "val/acc"}, score=0.5)
+        fake_run(second, {"lr": 0.001, "monitor": "val/acc"}, score=0.75)
         fake_run(failed, {"lr": 3.0, "monitor": "val/acc"}, status="failed", error="NaN", curve=[0.25, 0.125])
         fake_run(killed, {"lr": 4.0, "monitor": "val/acc"}, status="killed", error="killed by SIGKILL")
-        record(["lr", "model.activation"], jobs)
+        write_manifest(["lr", "model.activation"], jobs)
         return sweep_dir
 
     return build
 
 
-def test_columns_are_the_keys_that_vary_and_the_metrics_the_one_to_optimize_first(sweep: Build) -> None:
+def test_columns_are_varied_keys_and_metrics_with_the_monitored_metric_first(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
-    experiment = Shown(directory).experiment
+    experiment = HParamsTab(directory).experiment
     assert [(info.name, info.type) for info in experiment.hparam_infos] == [
         ("lr", api_pb2.DATA_TYPE_FLOAT64),
         ("model.activation", api_pb2.DATA_TYPE_STRING),
@@ -96,12 +96,12 @@ def test_columns_are_the_keys_that_vary_and_the_metrics_the_one_to_optimize_firs
     ]  # fmt: skip
 
 
-def test_each_job_is_a_row_without_a_gap_also_a_failed_one(sweep: Build) -> None:
+def test_each_job_is_a_row_with_all_columns(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
     columns = ("lr", "model.activation", "best val/acc", "final val/acc", "best val/loss")
     nan = pytest.approx(math.nan, nan_ok=True)
-    assert {name: tuple(row[column] for column in columns) for name, row in Shown(directory).rows.items()} == {
+    assert {name: tuple(row[column] for column in columns) for name, row in HParamsTab(directory).rows.items()} == {
         "lr=0.1,model.activation=relu": (0.1, "relu", 0.5, 0.125, 0.25),
         "lr=1e-3,model.activation=tanh": (0.001, "tanh", 0.75, 0.125, 0.25),
         "lr=3,model.activation=relu": (3.0, "relu", 0.25, 0.125, nan),
@@ -109,10 +109,10 @@ def test_each_job_is_a_row_without_a_gap_also_a_failed_one(sweep: Build) -> None
     }
 
 
-def test_how_a_job_ended_is_told(sweep: Build) -> None:
+def test_status_of_each_job(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
-    statuses = {group.sessions[0].name[:6]: group.sessions[0].status for group in Shown(directory).groups}
+    statuses = {group.sessions[0].name[:6]: group.sessions[0].status for group in HParamsTab(directory).groups}
     assert statuses == {
         "lr=0.1": api_pb2.STATUS_SUCCESS,
         "lr=1e-": api_pb2.STATUS_SUCCESS,
@@ -121,45 +121,45 @@ def test_how_a_job_ended_is_told(sweep: Build) -> None:
     }
 
 
-def test_a_job_that_was_never_begun_gets_no_directory(sweep: Build) -> None:
+def test_job_that_has_not_started_gets_no_directory(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
     assert not (directory / "lr=5,model.activation=relu").exists()
 
 
-def test_null_among_numbers_makes_texts_of_all_of_them(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+def test_null_among_numbers_makes_all_values_strings(
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     for value in ("null", "0.5"):
         fake_run(f"clip={value}", {"clip": value}, score=0.5)
-    record(["clip"], {f"clip={value}": [f"clip={value}"] for value in ("null", "0.5")})
+    write_manifest(["clip"], {f"clip={value}": [f"clip={value}"] for value in ("null", "0.5")})
     tensorboard_hparams.write_hparams(load_table(sweep_dir))
-    assert {row["clip"] for row in Shown(sweep_dir).rows.values()} == {"null", "0.5"}
+    assert {row["clip"] for row in HParamsTab(sweep_dir).rows.values()} == {"null", "0.5"}
 
 
-def test_a_key_that_comes_to_vary_later_is_a_column_of_all_jobs(
-    sweep_dir: Path, fake_run: Callable[..., Path], record: Callable[..., None]
+def test_key_that_varies_later_is_a_column_of_all_jobs(
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
 ) -> None:
     fake_run("seed=0", {"seed": 0, "lr": 0.1}, score=0.5)
-    record(["seed"], {"seed=0": ["seed=0"]})
+    write_manifest(["seed"], {"seed=0": ["seed=0"]})
     report.write_report(sweep_dir)
-    assert Shown(sweep_dir).rows["seed=0"].keys() & {"seed", "lr"} == {"seed"}
+    assert HParamsTab(sweep_dir).rows["seed=0"].keys() & {"seed", "lr"} == {"seed"}
     fake_run("lr=0.3,seed=0", {"seed": 0, "lr": 0.3}, score=0.5)
-    record(["seed", "lr"], {"seed=0": ["seed=0"], "lr=0.3,seed=0": ["seed=0", "lr=0.3"]})
+    write_manifest(["seed", "lr"], {"seed=0": ["seed=0"], "lr=0.3,seed=0": ["seed=0", "lr=0.3"]})
     report.write_report(sweep_dir)
-    assert {name: (row["seed"], row["lr"]) for name, row in Shown(sweep_dir).rows.items()} == {
+    assert {name: (row["seed"], row["lr"]) for name, row in HParamsTab(sweep_dir).rows.items()} == {
         "seed=0": (0, 0.1),
         "lr=0.3,seed=0": (0, 0.3),
     }
 
 
-def test_metrics_are_beside_the_run_s_own_curves_in_a_file_of_their_own(sweep: Build) -> None:
+def test_metrics_are_in_a_separate_event_file_that_is_rewritten_only_on_change(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
     file = directory / "lr=0.1,model.activation=relu" / HPARAMS_FILE
     os.utime(file, (0, 0))
     tensorboard_hparams.write_hparams(load_table(directory))
-    assert file.stat().st_mtime == 0  # as nothing has changed, it is left to whoever is reading it
+    assert file.stat().st_mtime == 0  # unchanged content is not rewritten
     events = EventAccumulator(str(directory / "lr=0.1,model.activation=relu")).Reload()
     assert {tag: events.Scalars(tag)[0].value for tag in events.Tags()["scalars"]} == {
         "outcome/best val/acc": 0.5,
@@ -168,9 +168,9 @@ def test_metrics_are_beside_the_run_s_own_curves_in_a_file_of_their_own(sweep: B
     }
 
 
-def test_a_run_that_was_set_aside_is_no_row(sweep: Build) -> None:
+def test_archived_run_is_not_a_row(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
     archive_run(directory / "lr=0.1,model.activation=relu")
-    assert list(Shown(directory).rows) == [name for name in Shown(directory).rows if ".earlier" not in name]
-    assert len(Shown(directory).rows) == 3
+    assert list(HParamsTab(directory).rows) == [name for name in HParamsTab(directory).rows if ".earlier" not in name]
+    assert len(HParamsTab(directory).rows) == 3

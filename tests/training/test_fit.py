@@ -86,12 +86,12 @@ def test_it_goes_on_with_a_run(differences: Callable[..., list[str]]) -> None:
     [
         (["modl=mlp"], "modl: unknown; did you mean 'model'"),
         (["model=mpl"], "model=mpl: unknown; did you mean 'mlp'"),
-        (["optimizer.lr=0.1,0.2"], "several values make a sweep"),
+        (["optimizer.lr=0.1,0.2"], "several values need a sweep"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be a number in (0, inf)"),
         ("model=mlp", "overrides must be a list of texts, such as ['model=mlp'], got 'model=mlp'"),
         ([1], "overrides must be a list of texts, such as ['model=mlp'], got [1]"),
         (["-m", "seed=0,1"], "-m: is for the command line"),
-        (["resume=nowhere"], "resume=nowhere: there is no run"),
+        (["resume=nowhere"], "resume=nowhere: not a run directory"),
     ],
 )
 def test_mistakes_are_told_as_on_the_command_line_and_nothing_is_left(

@@ -46,13 +46,13 @@ def test_resolving_refuses_what_cannot_be_run() -> None:
     with pytest.raises(ConfigError) as caught:
         resolve_config(compose_config(["model=mlp", "optimizer.lr=-1", "data.batch_size=0"]))
     assert str(caught.value).splitlines() == [
-        "data.batch_size=0: must be a whole number of at least 1",
+        "data.batch_size=0: must be an integer of at least 1",
         "optimizer.lr=-1: must be a number in (0, inf)",
     ]
 
 
 def test_resolving_asks_for_missing_values() -> None:
-    with pytest.raises(ConfigError, match=r"^data\.root: a value is missing; give one with data\.root=\.\.\.$"):
+    with pytest.raises(ConfigError, match=r"^data\.root: missing mandatory value; set data\.root=\.\.\.$"):
         resolve_config(compose_config(["model=mlp", "data.root=???"]))
 
 

@@ -117,16 +117,16 @@ def test_a_search_is_recorded_says_what_to_type_and_does_not_train(
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["find_lr=true", "find_batch_size=true"], "find_batch_size=true: one search at a time"),
+        (["find_lr=true", "find_batch_size=true"], "find_batch_size=true: cannot be combined with find_lr=true"),
         (["find_lr=true", "tune.find_lr.min_lr=1", "tune.find_lr.max_lr=1"], "min_lr=1: must be below"),
         (["find_batch_size=true", "tune.find_batch_size.init_val=9000"], "init_val=9000: must be at most"),
         (
             ["find_batch_size=true", "tune.find_batch_size.max_val=8193"],
-            "max_val=8193: Lightning's search ends at 8192",
+            "max_val=8193: must be at most 8192, Lightning's limit",
         ),
         (["find_lr=true", "tune.find_lr.min_lr=-1"], "tune.find_lr.min_lr=-1: must be a number in (0, inf)"),
-        (["find_lr=true", "tune.find_lr.num_training=0.5"], "num_training=0.5: must be a whole number"),
-        (["find_lr=true", "~optimizer.lr"], "there is no optimizer.lr to look for"),
+        (["find_lr=true", "tune.find_lr.num_training=0.5"], "num_training=0.5: must be an integer"),
+        (["find_lr=true", "~optimizer.lr"], "the configuration has no optimizer.lr"),
     ],
 )
 def test_a_search_that_cannot_be_done_is_one_line_before_it_begins(overrides: list[str], says: str) -> None:
@@ -140,7 +140,7 @@ def test_a_search_that_cannot_be_done_is_one_line_before_it_begins(overrides: li
 def test_a_run_is_not_gone_on_with_to_search(search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = dive.train([*SMALL, "data.num_train=500", "trainer.max_epochs=1"]).directory
-    with pytest.raises(ConfigError, match=f"^{search}=true: a search is not gone on with, .* leave out resume="):
+    with pytest.raises(ConfigError, match=f"^{search}=true: a tuner cannot be resumed; remove resume="):
         dive.train([f"resume={run}", f"{search}=true"])
     assert json.loads((run / "result.json").read_text())["epochs"] == 1  # as it was
 

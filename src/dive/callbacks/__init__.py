@@ -1,4 +1,4 @@
-"""Observers of training, one idea each."""
+"""Callbacks, one per module."""
 
 from dive.callbacks.best_checkpoint import BestCheckpoint
 from dive.callbacks.custom_scalars import CustomScalarLayout

@@ -1,4 +1,4 @@
-"""Keep the best epoch, and stop when there are no better ones."""
+"""Save the best epoch."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +14,14 @@ STATE_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class BestCheckpoint(callbacks.ModelCheckpoint):
-    """Keep the best epoch so far as ``checkpoints/best.ckpt`` in the run's directory.
+    """Save the best epoch so far as ``checkpoints/best.ckpt`` in the run directory; on ties the first one.
 
     Args:
         monitor: the metric that decides which epoch is best.
         mode: whether lower (``"min"``) or higher (``"max"``) is better; ``"auto"`` infers it from the name.
     """
 
-    on_train_batch_end = None  # it saves at the end of epochs only: no need to look after each batch
+    on_train_batch_end = None  # checkpoints are saved at the end of epochs only: skip the hook after each batch
 
     def __init__(self, monitor: str, mode: Literal["min", "max", "auto"] = "auto") -> None:
         super().__init__(
@@ -29,27 +29,27 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
             monitor=monitor,
             mode=metric_mode(monitor, mode),
             enable_version_counter=False,
-            # At the end of the training epoch all its metrics are known, and the NaN guard has spoken.
+            # By then all metrics of the epoch are logged and TerminateOnNonFinite has checked them.
             save_on_train_epoch_end=True,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Point into the run's directory."""
+        """Set the checkpoint directory inside the run directory."""
         self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints")
         super().setup(trainer, pl_module, stage)
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        # As Lightning does, but for its deep copy of each metric: nobody changes them, and small epochs are short.
+        # As in Lightning, without a deep copy of each metric: nothing modifies them, and short epochs are faster.
         counts = {"epoch": torch.tensor(trainer.current_epoch), "step": torch.tensor(trainer.global_step)}
         return {**trainer.callback_metrics, **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on, also where the run's directory has been moved since."""
+        """Restore the state, with all paths moved to the current run directory."""
 
-        def here(path: str) -> str:
+        def relocate(path: str) -> str:
             return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
 
-        paths = {name: here(state_dict[name]) for name in STATE_PATHS}
-        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": kept})
+        paths = {name: relocate(state_dict[name]) for name in STATE_PATHS}
+        best_k_models = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": best_k_models})
         self.current_score = state_dict["current_score"]

@@ -9,11 +9,11 @@ from dive.tasks.metric_mode import metric_mode
 
 
 class EarlyStopping(callbacks.EarlyStopping):
-    """Stop when a metric has not got better for some epochs.
+    """Stop when a metric has not improved for `patience` epochs.
 
     Args:
         monitor: the metric.
-        patience: epochs to wait for a better one.
+        patience: number of epochs without improvement after which training stops.
         min_delta: the smallest change that counts as an improvement.
         mode: whether lower (``"min"``) or higher (``"max"``) is better; ``"auto"`` infers it from the name.
     """
@@ -30,5 +30,5 @@ class EarlyStopping(callbacks.EarlyStopping):
         )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stay with it, where training that goes on had been stopped before."""
+        """Do not train further when a run that had stopped early is resumed."""
         trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0

@@ -1,4 +1,4 @@
-"""Make a run that goes on equal to one that was never stopped, bit for bit on a processor."""
+"""Make a resumed run equal to an uninterrupted one, bit for bit on CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -8,16 +8,15 @@ import pytorch_lightning as pl
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
 
-Loops = dict[str, Any]
 LEVELS = ("ready", "started", "processed", "completed")
 
 
 class ExactResume(pl.Callback):
-    """Add to checkpoints what Lightning leaves out: configuration, random numbers, means of a broken-off epoch.
+    """Add to checkpoints what Lightning omits: configuration, random states, the metric means of a partial epoch.
 
-    And put in order what it gets wrong: it notes how far its loops have come by the hook that saved, and resumes
-    differently after each; here a checkpoint says which epochs and batches are done, and nothing else. Loggers
-    that have a `truncate_after` are told where the checkpoint stands, so that nothing is told twice.
+    It also corrects the loop progress that Lightning saves, which depends on the hook that saved the checkpoint
+    and makes training resume differently after each: here it only records completed epochs and batches. On resume,
+    loggers that define `truncate_after` drop what was logged after the checkpoint: nothing is logged twice.
     """
 
     def __init__(self) -> None:
@@ -25,18 +24,18 @@ class ExactResume(pl.Callback):
         self._config: Config | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Read the configuration that the run has recorded, if this is one."""
-        recorded = load_config(Path(trainer.default_root_dir))
-        self._config = None if recorded is None else comparable_config(recorded)
+        """Load the configuration from the run directory, if there is one."""
+        config = load_config(Path(trainer.default_root_dir))
+        self._config = None if config is None else comparable_config(config)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Complete a checkpoint, when all that was logged before is in its files."""
+        """Complete the checkpoint, after all loggers have written their files."""
         for logger in trainer.loggers:
             logger.save()
         loops = checkpoint["loops"]["fit_loop"]
-        checkpoint["epoch"] = restore_loop_progress(loops, trainer.global_step, trainer.validating)
+        checkpoint["epoch"] = normalize_loop_progress(loops, trainer.global_step, trainer.validating)
         checkpoint["config"] = self._config
         checkpoint["random"] = get_rng_state()
         checkpoint["means"] = pl_module.means["train"].state_dict()
@@ -44,7 +43,7 @@ class ExactResume(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Keep what is needed when training starts."""
+        """Truncate the loggers, and store the state that `on_train_start` restores."""
         if trainer.state.fn != "fit":
             return
         self._state = {name: checkpoint[name] for name in ("random", "means") if name in checkpoint}
@@ -53,9 +52,9 @@ class ExactResume(pl.Callback):
                 logger.truncate_after(checkpoint["global_step"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Go on with the random numbers, and with the means."""
+        """Restore the random states and the metric means."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
-            # An epoch begins, as any other: Lightning would take it for one that is through but for validation.
+            # A new epoch starts; Lightning would treat it as one of which only validation is left.
             for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
                 loop._restarting = False
         if "random" in self._state:
@@ -65,16 +64,16 @@ class ExactResume(pl.Callback):
         self._state = {}
 
 
-def restore_loop_progress(loops: Loops, steps: int, validating: bool) -> int:
-    """Say which epochs and batches are done, and that another epoch is about to start, or to go on.
+def normalize_loop_progress(loops: dict[str, Any], steps: int, validating: bool) -> int:
+    """Reduce loop progress to completed epochs and batches, with the next epoch ready to start or continue.
 
     Args:
-        loops: state of Lightning's fit loop, changed in place.
-        steps: that the optimizer has taken.
-        validating: between two batches, or after the last one, the model is being validated.
+        loops: state of Lightning's fit loop, modified in place.
+        steps: number of optimizer steps taken.
+        validating: whether validation is running, within an epoch or after its last batch.
 
     Returns:
-        The epoch that training is in, or else the last one that is done.
+        The current epoch, or between two epochs the last completed one.
     """
     epochs, batches = loops["epoch_progress"], loops["epoch_loop.batch_progress"]
     in_epoch = epochs["total"]["started"] > epochs["total"]["processed"]
@@ -84,7 +83,7 @@ def restore_loop_progress(loops: Loops, steps: int, validating: bool) -> int:
         batches[scope] = dict.fromkeys(LEVELS, batches_done if in_epoch or scope == "total" else 0)
     batches["is_last_batch"] = validating and batches["is_last_batch"]
     loops["epoch_loop.val_loop.batch_progress"] = {
-        # As if its first batch were to be repeated: Lightning then validates again, from the first on.
+        # As if its first batch had to be repeated: this makes Lightning rerun validation from the first batch.
         scope: dict.fromkeys(LEVELS, 0) | (dict.fromkeys(LEVELS[:2], 1) if scope == "total" and validating else {})
         for scope in ("total", "current")
     } | {"is_last_batch": False}

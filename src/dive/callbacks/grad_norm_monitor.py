@@ -1,4 +1,4 @@
-"""How large weights and gradients are."""
+"""Norms of weights and gradients."""
 
 import math
 from collections.abc import Iterable
@@ -9,47 +9,46 @@ from torch import Tensor
 
 
 class GradNormMonitor(pl.Callback):
-    """Log each epoch the norm of all weights, and that of all gradients: ``norm/weights`` and ``norm/gradients``.
+    """Log the norm of all weights and of all gradients once per epoch: ``norm/weights`` and ``norm/gradients``.
 
-    Gradients are those of the epoch's last step. They are as the optimizer took them:
-    clipped, where they are clipped.
+    The gradients are those of the last step of the epoch, as the optimizer used them: after clipping, if any.
     """
 
     def __init__(self) -> None:
         self._parameters: list[torch.nn.Parameter] = []
-        self._gradients: float | None = None
+        self._grad_norm: float | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Know whose gradients checkpoints are to tell of."""
+        """Collect the parameters, for `state_dict`."""
         self._parameters = list(pl_module.parameters())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Have them logged."""
-        self._gradients = self._of_gradients()
-        norms = {"norm/weights": total_norm(self._parameters).item(), "norm/gradients": self._gradients}
-        # Weights may be finite, and the sum of their squares not: no result can hold that.
+        """Log both norms."""
+        self._grad_norm = self._compute_grad_norm()
+        norms = {"norm/weights": total_norm(self._parameters).item(), "norm/gradients": self._grad_norm}
+        # The weights may be finite and the sum of their squares not: such a value cannot be stored in a result.
         pl_module.extra_metrics |= {
             name: value for name, value in norms.items() if value is not None and math.isfinite(value)
         }
 
     def state_dict(self) -> dict[str, float | None]:
-        """The norm of the gradients: these are not saved, and an epoch may be through but for its validation."""
-        return {"gradients": self._of_gradients()}
+        """The gradient norm: checkpoints hold no gradients, and only validation may be left of an epoch."""
+        return {"gradients": self._compute_grad_norm()}
 
     def load_state_dict(self, state_dict: dict[str, float | None]) -> None:
-        """Go on with that, until there are gradients."""
-        self._gradients = state_dict["gradients"]
+        """Restore the gradient norm, which is logged unless another step is taken."""
+        self._grad_norm = state_dict["gradients"]
 
-    def _of_gradients(self) -> float | None:
+    def _compute_grad_norm(self) -> float | None:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        return total_norm(gradients).item() if gradients else self._gradients
+        return total_norm(gradients).item() if gradients else self._grad_norm
 
 
 def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm of all numbers of some tensors of any shapes: a scalar.
+    """The Euclidean norm over all elements of tensors of any shapes: a scalar.
 
     >>> total_norm([torch.tensor([3.0]), torch.tensor([[4.0], [12.0]])])
     tensor(13.)
     """
-    each = torch._foreach_norm([tensor.detach() for tensor in tensors])
-    return torch.stack([one.float() for one in each]).norm()
+    norms = torch._foreach_norm([tensor.detach() for tensor in tensors])
+    return torch.stack([norm.float() for norm in norms]).norm()

@@ -1,4 +1,4 @@
-"""How weights and gradients are spread."""
+"""Histograms of weights and gradients."""
 
 from typing import Any
 
@@ -12,39 +12,28 @@ BINS = 64
 
 
 class Histograms(TensorBoardCallback):
-    """Histograms of each parameter and of its gradient in the last step: ``weights/...`` and ``gradients/...``.
-
-    Args:
-        every_n_epochs: see `dive.callbacks.tensorboard_base.TensorBoardCallback`.
-    """
+    """Log histograms of each parameter and its gradient in the last step: ``weights/...``, ``gradients/...``."""
 
     def log_figures(self, writer: Any, trainer: pl.Trainer, task: pl.LightningModule, step: int) -> None:
-        """All parameters of the model."""
+        """Log all parameters of the model."""
         for name, parameter in task.model.named_parameters():
             add_histogram(writer, f"weights/{name}", parameter.detach(), step)
             if parameter.grad is not None:
                 add_histogram(writer, f"gradients/{name}", parameter.grad, step)
 
 
-def add_histogram(writer: Any, name: str, values: Tensor, step: int) -> None:
-    """Hand over a histogram of those values that are finite, if there are any.
-
-    Args:
-        writer: a `torch.utils.tensorboard.SummaryWriter`.
-        name: of the histogram.
-        values: of any shape.
-        step: the last one that was taken.
-    """
+def add_histogram(writer: Any, tag: str, values: Tensor, step: int) -> None:
+    """Write a histogram of the finite values, of any shape, if there are any."""
     finite = values[values.isfinite()].double().cpu()
     if len(finite):
-        writer.add_histogram(name, finite, step, bins=bin_edges(finite).numpy())
+        writer.add_histogram(tag, finite, step, bins=bin_edges(finite).numpy())
 
 
 def bin_edges(values: Tensor) -> Tensor:
-    """Those of `BINS` bins of equal width over all values, ``(BINS + 1,)``; of values all the same, around them.
+    """Edges of `BINS` bins of equal width over the range of the values, ``(BINS + 1,)``.
 
-    TensorBoard's own bins end at 1e20. Those of numpy cannot be told from each other around large values that are
-    all the same.
+    Equal values get bins around them. TensorBoard's default bins end at 1e20, and numpy's edges coincide around
+    large values that are all equal.
 
     Args:
         values: float64, finite, of any shape.

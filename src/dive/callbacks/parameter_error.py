@@ -1,4 +1,4 @@
-"""How far estimated coefficients are from the true ones, where those are known (book 3.4.4)."""
+"""Errors of the estimated coefficients, if the true ones are known (book 3.4.4)."""
 
 import pytorch_lightning as pl
 from torch import Tensor
@@ -7,15 +7,15 @@ from dive.data.synthetic import SyntheticRegression, least_squares
 
 
 class ParameterError(pl.Callback):
-    """Report the largest error in w and in b after training, beside those of the closed-form solution.
+    """Log the largest absolute error in w and in b after training, and those of the closed-form solution.
 
-    It speaks where the data were drawn from known coefficients and the model has `coefficients()`; the closed form
-    is fitted to the same training examples. Metrics: ``error/w``, ``error/b``, ``error/w_closed_form``,
+    It requires data generated from known coefficients and a model with `coefficients()`; the closed form is fitted
+    to the same training examples. Metrics: ``error/w``, ``error/b``, ``error/w_closed_form``,
     ``error/b_closed_form``.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare and log."""
+        """Compute and log the errors."""
         data, model = trainer.datamodule, pl_module.model
         if not isinstance(data, SyntheticRegression) or not hasattr(model, "coefficients"):
             return

@@ -1,4 +1,4 @@
-"""A progress bar where somebody watches."""
+"""A progress bar on terminals."""
 
 import sys
 
@@ -8,14 +8,14 @@ from dive.training.fast.hook_pruning import EVAL_BATCH_HOOKS, TRAIN_BATCH_HOOKS
 
 
 class ProgressBar(TQDMProgressBar):
-    """Lightning's bar on a terminal, gone when its epoch is; nothing in a file or a pipe.
+    """Lightning's progress bar on a terminal, cleared after each epoch; no output to files and pipes.
 
     Args:
-        refresh_rate: steps between two refreshes.
+        refresh_rate: number of steps between two refreshes.
     """
 
     def __init__(self, refresh_rate: int) -> None:
-        watched = sys.stdout.isatty()
-        super().__init__(refresh_rate=refresh_rate if watched else 0, leave=False)
-        if not watched:
+        is_terminal = sys.stdout.isatty()
+        super().__init__(refresh_rate=refresh_rate if is_terminal else 0, leave=False)
+        if not is_terminal:
             self.__dict__ |= dict.fromkeys(TRAIN_BATCH_HOOKS + EVAL_BATCH_HOOKS)

@@ -1,1 +1,1 @@
-"""Hydra configuration: composing, validating, naming."""
+"""Hydra configuration: composition, validation, naming."""

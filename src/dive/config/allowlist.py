@@ -1,8 +1,9 @@
-"""What a configuration may build: one list of names, extended by the repository alone, never by a run."""
+"""Allow-list of classes and functions that a configuration may build; only the repository can extend it."""
 
 import importlib
 import inspect
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -11,8 +12,8 @@ from typing import Any, cast
 
 from dive.errors import ConfigError
 
-# Classes that live below these names. Not here are Lightning's loggers, strategies and plugins: they send, start
-# processes and read files. Nor is torchmetrics: some of its classes load models.
+# Lightning's loggers, strategies and plugins are left out because they send data, start processes and read files;
+# torchmetrics is left out because some of its classes load models.
 ALLOWED_CLASSES = (
     "dive.callbacks.",
     "dive.data.",
@@ -27,61 +28,62 @@ ALLOWED_CLASSES = (
     "pytorch_lightning.profilers.",
 )
 
-# Functions are allowed where they are mathematics and nothing else.
+# Functions are allowed only where all of them are pure math.
 ALLOWED_FUNCTIONS = ("dive.tasks.losses.", "torch.nn.functional.")
 
-# Of the checkout. Its `[tool.dive] allowed` lists what else may be built, classes and functions.
+# Its `[tool.dive] allowed` lists further packages, whose classes and functions are all allowed.
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
 @cache
-def project_allowlist(project: Path) -> tuple[str, ...]:
-    """The names that a team has added in a ``pyproject.toml``; none where there is no such file or key.
+def project_allowlist(pyproject: Path) -> tuple[str, ...]:
+    """Load the packages that a project allows in its ``pyproject.toml``; empty without such a file or key.
 
     Raises:
-        ConfigError: the file cannot be read, or an entry is not the name of a package and a dot.
+        ConfigError: the file cannot be read, or an entry is not a package name followed by a dot.
     """
     try:
-        table = tomllib.loads(project.read_text()).get("tool", {}).get("dive", {})
+        table = tomllib.loads(pyproject.read_text()).get("tool", {}).get("dive", {})
     except FileNotFoundError:
         return ()
     except ValueError as error:
-        raise ConfigError(f"{project}: {error}") from error
+        raise ConfigError(f"{pyproject}: {error}") from error
     names = table.get("allowed", [])
     if not isinstance(names, list):
-        raise ConfigError(f"{project}: tool.dive.allowed={names!r}: must be a list, such as ['mypackage.']")
+        raise ConfigError(f"{pyproject}: tool.dive.allowed={names!r}: must be a list, such as ['mypackage.']")
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"([A-Za-z]\w*\.)+", name, flags=re.ASCII):
-            raise ConfigError(f"{project}: tool.dive.allowed: {name!r}: must be a name and a dot, 'mypackage.'")
+            raise ConfigError(
+                f"{pyproject}: tool.dive.allowed: {name!r}: must be a package name and a dot, such as 'mypackage.'"
+            )
     return tuple(names)
 
 
 def resolve_target(path: object) -> Callable[..., Any]:
-    """The class or function that a `_target_` names, imported only if it is allowed by name, origin and kind.
+    """Import the class or function that a `_target_` names, if its name, origin and kind are allowed.
 
     Raises:
-        ConfigError: it is not below an allowed name, has a part that begins with ``_``, does not exist, is an
-            alias of something that is not allowed, or is a function where only classes are allowed.
+        ConfigError: the name is not below an allowed one, has a part that begins with ``_``, does not exist, is an
+            alias of an object that is not allowed, or is a function where only classes are allowed.
     """
-    extra = project_allowlist(PYPROJECT)
-    listed = (
-        f"allowed are classes of {', '.join(f'{name}*' for name in ALLOWED_CLASSES)}, "
-        f"functions of {', '.join(f'{name}*' for name in ALLOWED_FUNCTIONS)}, "
-        f"and of {', '.join(f'{name}*' for name in extra) or 'what [tool.dive] in pyproject.toml adds'}"
+    project = project_allowlist(PYPROJECT)
+    classes, functions = (*ALLOWED_CLASSES, *project), (*ALLOWED_FUNCTIONS, *project)
+    allowed = (
+        f"allowed are classes in {', '.join(f'{name}*' for name in ALLOWED_CLASSES)}, "
+        f"functions in {', '.join(f'{name}*' for name in ALLOWED_FUNCTIONS)}, and everything in "
+        f"{', '.join(f'{name}*' for name in project) or 'packages listed under [tool.dive] in pyproject.toml'}"
     )
-    if (
-        not isinstance(path, str)
-        or not path.startswith((*ALLOWED_CLASSES, *ALLOWED_FUNCTIONS, *extra))
-        or "._" in path
-    ):
-        raise ConfigError(f"not allowed; {listed}")
+    if not isinstance(path, str) or not path.startswith((*classes, *functions)) or "._" in path:
+        raise ConfigError(f"not allowed; {allowed}")
+    if path.startswith(project) and (root := str(PYPROJECT.parent)) not in sys.path:
+        sys.path.insert(0, root)  # a package beside train.py, used by a script or a notebook in another folder
     module_name, _, name = path.rpartition(".")
     try:
         target = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"does not exist ({error})") from error
     origin = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
-    below = (*ALLOWED_CLASSES, *extra) if inspect.isclass(target) else (*ALLOWED_FUNCTIONS, *extra)
-    if not callable(target) or not origin.startswith(below) or not path.startswith(below):
-        raise ConfigError(f"stands for something that is not allowed; {listed}")
+    prefixes = classes if inspect.isclass(target) else functions
+    if not callable(target) or not origin.startswith(prefixes) or not path.startswith(prefixes):
+        raise ConfigError(f"refers to an object that is not allowed; {allowed}")
     return cast(Callable[..., Any], target)

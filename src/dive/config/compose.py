@@ -1,4 +1,4 @@
-"""Configurations without a command line: for tests, benchmarks and notebooks."""
+"""Compose configurations without a command line: for tests, benchmarks and notebooks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,19 +20,19 @@ from dive.runs.record import Config
 
 
 def resolve_config(config: DictConfig) -> Config:
-    """The configuration as plain containers, interpolations resolved, and checked.
+    """Convert a configuration to plain containers, with interpolations resolved, and validate it.
 
     Raises:
-        ConfigError: it cannot be run; the message has a line for each mistake.
+        ConfigError: the configuration is invalid; the message has one line per mistake.
     """
-    plain = cast(Config, OmegaConf.to_container(config, resolve=True))
-    validate_config(plain)
-    requested_tuner(plain)
-    return plain
+    resolved = cast(Config, OmegaConf.to_container(config, resolve=True))
+    validate_config(resolved)
+    requested_tuner(resolved)
+    return resolved
 
 
 def compose_resolved(*overrides: str) -> Config:
-    """What ``python train.py`` would run with these overrides, resolved and checked.
+    """Compose, resolve and validate the configuration of ``python train.py`` with these overrides.
 
     >>> compose_resolved("model=mlp", "optimizer.lr=0.3")["optimizer"]["lr"]
     0.3
@@ -41,28 +41,20 @@ def compose_resolved(*overrides: str) -> Config:
 
 
 def compose_config(
-    overrides: Sequence[str], folder: Path = CONFIG_DIR, name: str = "train", **more: Any
+    overrides: Sequence[str], folder: Path = CONFIG_DIR, name: str = "train", **kwargs: Any
 ) -> DictConfig:
-    """The composed configuration, interpolations not yet resolved.
-
-    Args:
-        overrides: as on the command line, ``model=mlp``.
-        folder: of configurations.
-        name: of the one in it that composes the others.
-        **more: arguments of `hydra.compose`.
-    """
+    """Compose the primary config `name` of a folder with `hydra.compose`, without resolving interpolations."""
     with initialize_config_dir(str(folder), version_base="1.3"):
-        return compose(name, overrides=list(overrides), **more)
+        return compose(name, overrides=list(overrides), **kwargs)
 
 
 def compose_job(overrides: Sequence[str]) -> tuple[Config, Path]:
-    """What ``python train.py`` would run with these overrides, and in which directory.
+    """Compose the configuration and the run directory of ``python train.py`` with these overrides.
 
-    Args:
-        overrides: as on the command line, ``model=mlp``; with ``resume=RUN_DIR``, the run to go on with.
+    With ``resume=RUN_DIR``, they are those of the resumed run.
 
     Raises:
-        ConfigError: they cannot be composed, or run.
+        ConfigError: the overrides cannot be composed, or the configuration is invalid.
     """
     try:
         if (recorded := resume_overrides(overrides)) is None:
@@ -70,8 +62,8 @@ def compose_job(overrides: Sequence[str]) -> tuple[Config, Path]:
             validate_group_choices(overrides)
             config = compose_config(overrides, return_hydra_config=True)
         else:
-            path, words = recorded
-            config = compose_config(words, path, "config", return_hydra_config=True)
+            directory, overrides = recorded
+            config = compose_config(overrides, directory, "config", return_hydra_config=True)
         directory = _run_directory(config)
         with open_dict(config):
             del config["hydra"]
@@ -81,10 +73,10 @@ def compose_job(overrides: Sequence[str]) -> tuple[Config, Path]:
 
 
 def _run_directory(config: DictConfig) -> Path:
-    known = HydraConfig.instance()  # the resolver of ${hydra:...} looks here
-    before = known.cfg
+    hydra = HydraConfig.instance()  # the singleton that the resolver of ${hydra:...} reads
+    previous = hydra.cfg
     try:
-        known.set_config(config)
+        hydra.set_config(config)
         return Path(HydraConfig.get().run.dir).absolute()
     finally:
-        known.cfg = before
+        hydra.cfg = previous

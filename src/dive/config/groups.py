@@ -1,4 +1,4 @@
-"""The groups of configurations: the folders of ``conf``, and the names to choose from in each."""
+"""Config groups: the folders of ``conf`` and the options of each."""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from dive.errors import ConfigError
 
 CONFIG_DIR = Path(__file__).parents[3] / "conf"
 
-# What Hydra takes for a value, and not for a name.
+# Hydra parses these as values, not as names.
 LITERAL_VALUE = re.compile(r"null|true|false|[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def config_choices(group: str) -> list[str]:
-    """The names of a group; none where there is no such group.
+    """List the options of a config group; empty if there is no such group.
 
     >>> config_choices("scheduler")
     ['cosine', 'none', 'step']
@@ -22,12 +22,14 @@ def config_choices(group: str) -> list[str]:
 
 
 def validate_group_choices(overrides: Sequence[str]) -> None:
-    """Raise a ConfigError where a group is given what is no name: Hydra's own line would not say which group.
+    """Raise a ConfigError for a config group that is set to a number, boolean or null.
+
+    Hydra's own message would not name the group.
 
     >>> validate_group_choices(["model=mlp", "seed=3"])
     """
-    for word in overrides:
-        group, _, said = word.lstrip("+").partition("=")
-        wrong = next(filter(LITERAL_VALUE.fullmatch, said.split(",")), None)  # a sweep's are several
-        if wrong is not None and (names := config_choices(group)):
-            raise ConfigError(f"{group}={wrong}: must be a name; choose from {', '.join(names)}")
+    for override in overrides:
+        group, _, values = override.lstrip("+").partition("=")
+        invalid = next(filter(LITERAL_VALUE.fullmatch, values.split(",")), None)  # a sweep lists several values
+        if invalid is not None and (names := config_choices(group)):
+            raise ConfigError(f"{group}={invalid}: must be the name of a config; choose from {', '.join(names)}")

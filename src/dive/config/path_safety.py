@@ -1,4 +1,4 @@
-"""Values with which a configuration would reach out of its run: refused, whoever takes them."""
+"""Values that would let a configuration reach outside its run directory; rejected for every class."""
 
 import re
 from pathlib import Path
@@ -6,26 +6,22 @@ from typing import Any
 
 
 def escapes_run_dir(key: str, value: Any) -> str | None:
-    """What a value must be instead; None where it is fine.
-
-    Args:
-        key: the full key, as ``callbacks.best.filename``.
-        value: what stands there.
+    """Describe what the unsafe value of a full key must be instead; None for a safe value.
 
     >>> escapes_run_dir("callbacks.best.filename", "best"), escapes_run_dir("callbacks.best.filename", "../best")
-    (None, 'must be a name within the run')
+    (None, 'must be a path inside the run directory')
     """
     if isinstance(value, str) and "${" in value:
-        return "must be without ${: in a configuration that is resolved, it would be resolved once more"
+        return "must not contain ${: the configuration is resolved already, and would be resolved a second time"
     name = key.rpartition(".")[2]
     if name == "dirpath" and value is not None:
-        return "must be null: a run writes into its own directory"
+        return "must be null: a run writes to its own directory"
     if name == "filename" and isinstance(value, str) and (Path(value).is_absolute() or ".." in Path(value).parts):
-        return "must be a name within the run"
-    # "theirs/name" is a project of somebody else.
+        return "must be a path inside the run directory"
+    # "entity/name" would be a project of another user.
     if name == "project" and key.startswith("logger.") and not re.fullmatch(r"[\w.-]+", str(value), re.ASCII):
-        return "must be a name of letters, digits and . _ -"
-    # torch.compile takes the C++ compiler's name from here, and runs it.
+        return "must consist of letters, digits and . _ -"
+    # torch.compile reads the name of the C++ compiler from its options, and runs it.
     if key.endswith("compile.options") and value is not None:
-        return "must be left out: it can name programs to be run"
+        return "must be omitted: it can name programs to execute"
     return None

@@ -1,9 +1,10 @@
-"""Configuration keys that had another name in earlier versions."""
+"""Configuration keys that were renamed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dive.errors import ConfigError
+from dive.runs.record import flatten
 
 RENAMED_KEYS = {
     "optimize": "monitor",
@@ -23,24 +24,20 @@ RENAMED_KEYS = {
 
 
 def validate_override_keys(overrides: Sequence[str]) -> None:
-    """Raise a ConfigError for an override of a key that has been renamed.
+    """Raise a ConfigError for an override of a renamed key.
 
     >>> validate_override_keys(["monitor=val/acc", "callbacks.top_losses=null"])
     """
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         for old, new in RENAMED_KEYS.items():
-            if key == old or key.startswith(f"{old}."):
-                renamed = new + key.removeprefix(old)
-                raise ConfigError(f"{key}={value}: the key was renamed; use {renamed}={value}")
+            if f"{key}.".startswith(f"{old}."):
+                raise ConfigError(f"{key}={value}: the key was renamed; use {new}{key.removeprefix(old)}={value}")
 
 
 def find_renamed_keys(config: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each key of a recorded configuration that has been renamed since."""
+    """Yield a line for each renamed key in a recorded configuration."""
+    keys = [f"{key}." for key, _ in flatten(config)]
     for old, new in RENAMED_KEYS.items():
-        *parents, key = old.split(".")
-        node: Any = config
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, Mapping) else None
-        if isinstance(node, Mapping) and key in node:
+        if any(key.startswith(f"{old}.") for key in keys):
             yield f"{old}: the key was renamed to {new}"

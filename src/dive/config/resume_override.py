@@ -1,4 +1,4 @@
-"""What `resume=RUN_DIR` stands for: the run's recorded configuration, if that is a record and nothing else."""
+"""Expand `resume=RUN_DIR` into the recorded configuration of that run, if it is safe to load."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,10 @@ from dive.errors import RunError
 
 
 def expand_resume_override(argv: list[str]) -> list[str]:
-    """Spell out `resume=RUN_DIR`: the recorded configuration, in the same directory, under the other overrides.
-
-    Args:
-        argv: the program and its arguments.
+    """Replace `resume=RUN_DIR` by the recorded configuration and run directory; the other overrides still apply.
 
     Raises:
-        RunError: the directory holds no run, or one whose files would have others read or written.
+        RunError: the directory contains no run, or files that would make Hydra or the run touch other files.
     """
     if (recorded := resume_overrides(argv[1:])) is None:
         return argv
@@ -26,26 +23,23 @@ def expand_resume_override(argv: list[str]) -> list[str]:
 
 
 def resume_overrides(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """The directory of the run to go on with and the overrides of its ``config.yaml``; None without `resume=`.
-
-    Args:
-        overrides: as on the command line.
+    """Return the directory of the run to resume and the overrides for its ``config.yaml``; None without `resume=`.
 
     Raises:
-        RunError: as above.
+        RunError: as in `expand_resume_override`.
     """
-    if any(word.startswith("--config-path=") for word in overrides):
-        return None  # it is spelled out already: Lightning starts further processes with the words of the first
-    directory = next((word.removeprefix("resume=") for word in overrides if word.startswith("resume=")), None)
+    if any(override.startswith("--config-path=") for override in overrides):
+        return None  # expanded already: Lightning starts further processes with the arguments of the first
+    directory = next((o.removeprefix("resume=") for o in overrides if o.startswith("resume=")), None)
     if directory in (None, "", "null"):
         return None
     path = Path(directory).absolute()
     if not (path / "config.yaml").is_file():
         raise RunError(f"resume={directory}: {not_a_run_error(path)}")
-    _trust(path)
+    _validate_run_dir(path)
     quoted = str(path).replace("'", "\\'")
     return path, [
-        *(word for word in overrides if not word.startswith("resume=")),
+        *(override for override in overrides if not override.startswith("resume=")),
         f"resume='{quoted}'",
         f"hydra.run.dir='{quoted}'",
         "hydra.output_subdir=null",
@@ -53,24 +47,24 @@ def resume_overrides(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
 
 
 def not_a_run_error(path: Path) -> str:
-    """Why a path without a ``config.yaml`` below it is no run."""
+    """Explain why a path without a ``config.yaml`` is not a run directory."""
     if path.is_file():
-        return "is a file; name the directory of a run"
+        return "is a file; pass a run directory"
     if (path / MANIFEST).is_file():
-        return "is a sweep; name the directory of one of its jobs"
-    return f"there is no run, {path / 'config.yaml'} does not exist"
+        return "is a sweep; pass the directory of one of its jobs"
+    return f"not a run directory: {path / 'config.yaml'} does not exist"
 
 
-def _trust(run: Path) -> None:
+def _validate_run_dir(run: Path) -> None:
     file = run / "config.yaml"
-    text = file.read_bytes()
+    content = file.read_bytes()
     try:
-        recorded: Any = yaml.safe_load(text)
+        recorded: Any = yaml.safe_load(content)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} is damaged ({' '.join(str(error).split())})") from error
-    if not isinstance(recorded, dict) or {"hydra", "defaults"} & recorded.keys() or b"@package" in text:
-        # Hydra would act on these before dive has checked anything.
-        raise RunError(f"resume={run}: {file} is not the record of a run")
+        raise RunError(f"{file} is corrupt ({' '.join(str(error).split())})") from error
+    if not isinstance(recorded, dict) or {"hydra", "defaults"} & recorded.keys() or b"@package" in content:
+        # Hydra would act on these before dive can validate anything.
+        raise RunError(f"resume={run}: {file} is not the recorded configuration of a run")
     if links := sorted(path for path in run.rglob("*") if path.is_symlink()):
-        # Going on would write where they point.
-        raise RunError(f"resume={run}: {links[0]} is a link; the files of a run are its own")
+        # The resumed run would write to their targets.
+        raise RunError(f"resume={run}: {links[0]} is a symbolic link; a run directory must not contain any")

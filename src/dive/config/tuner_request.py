@@ -4,38 +4,35 @@ from dive.errors import ConfigError
 from dive.runs.record import Config
 
 TUNED_KEYS = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
-MAX_BATCH_SIZE = 8192  # examples a batch that Lightning tries, whatever it is asked for
+MAX_BATCH_SIZE = 8192  # the largest batch size that Lightning's finder tries, whatever its arguments
 
 
 def requested_tuner(config: Config) -> str | None:
-    """The search of `TUNED_KEYS` that is to take the place of training; None for none.
+    """Return the key of `TUNED_KEYS` that is set, to run that tuner instead of training; None if none is set.
 
     Raises:
-        ConfigError: it cannot be done as configured.
+        ConfigError: the tuner cannot run with this configuration.
     """
-    if mistyped := next((name for name in TUNED_KEYS if not isinstance(config.get(name, False), bool)), None):
-        raise ConfigError(f"{mistyped}={config[mistyped]}: must be true or false")
-    wanted = [name for name in TUNED_KEYS if config.get(name)]
-    if not wanted:
+    if invalid := next((name for name in TUNED_KEYS if not isinstance(config.get(name, False), bool)), None):
+        raise ConfigError(f"{invalid}={config[invalid]}: must be true or false")
+    requested = [name for name in TUNED_KEYS if config.get(name)]
+    if not requested:
         return None
-    name = wanted[0]
-    if len(wanted) > 1:
-        raise ConfigError(f"{wanted[1]}=true: one search at a time; leave out {name}=true")
+    name = requested[0]
+    if len(requested) > 1:
+        raise ConfigError(f"{requested[1]}=true: cannot be combined with {name}=true; remove one of them")
     if config.get("resume") is not None:
-        raise ConfigError(
-            f"{name}=true: a search is not gone on with, and begins anew: leave out resume={config['resume']}"
-        )
+        raise ConfigError(f"{name}=true: a tuner cannot be resumed; remove resume={config['resume']}")
     group, _, key = TUNED_KEYS[name].partition(".")
     if key not in config[group]:
-        raise ConfigError(f"{name}=true: there is no {TUNED_KEYS[name]} to look for")
+        raise ConfigError(f"{name}=true: the configuration has no {TUNED_KEYS[name]}")
     if (lr := config["tune"]["find_lr"])["min_lr"] >= lr["max_lr"]:
         raise ConfigError(f"tune.find_lr.min_lr={lr['min_lr']}: must be below tune.find_lr.max_lr={lr['max_lr']}")
-    if (size := config["tune"]["find_batch_size"])["init_val"] > size["max_val"]:
-        raise ConfigError(
-            f"tune.find_batch_size.init_val={size['init_val']}: must be at most max_val={size['max_val']}"
-        )
+    size, prefix = config["tune"]["find_batch_size"], "tune.find_batch_size"
+    if size["init_val"] > size["max_val"]:
+        raise ConfigError(f"{prefix}.init_val={size['init_val']}: must be at most max_val={size['max_val']}")
     if size["max_val"] > MAX_BATCH_SIZE:
         raise ConfigError(
-            f"tune.find_batch_size.max_val={size['max_val']}: Lightning's search ends at {MAX_BATCH_SIZE}"
+            f"{prefix}.max_val={size['max_val']}: must be at most {MAX_BATCH_SIZE}, Lightning's limit"
         )
     return name

@@ -1,17 +1,16 @@
-"""The published Fashion-MNIST files: found and checked. Never something else in their place."""
+"""The published Fashion-MNIST files: location, checksums and verified reading."""
 
 import gzip
 import hashlib
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from dive.errors import DataError
 
 log = logging.getLogger(__name__)
 
-# SHA-256 of each archive as published, and of what is in it.
+# SHA-256 of each published archive, and of the file inside it.
 SHA256 = {
     "train-images-idx3-ubyte": (
         "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
@@ -30,60 +29,56 @@ SHA256 = {
         "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     ),
 }
-MAX_BYTES = 26_421_880  # bytes of the largest archive
+MAX_BYTES = 26_421_880  # size of the largest archive
 HELP = (
     "Import the four archives with `python scripts/download_data.py --from DIR`, "
-    "or train on the embedded drawn garments with `data=garments`."
+    "or train on the built-in synthetic garments with `data=garments`."
 )
 
 
 def raw_folder(root: str | os.PathLike[str]) -> Path:
-    """Where the files lie below a data folder: in the place that torchvision gives them."""
+    """The folder of the files below a data root, which is also where torchvision puts them."""
     return Path(root).absolute() / "FashionMNIST" / "raw"
 
 
 def sha256(content: bytes) -> str:
-    """The digest, in hexadecimal."""
+    """The SHA-256 digest in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read(folder: Path, name: str) -> bytes:
-    """One file's content, checked: the unpacked file, or else its archive. Writes nothing.
+    """Read and verify one file: the unpacked file or, failing that, its archive. Writes nothing.
 
     Raises:
-        DataError: neither is there, or what is there is damaged.
+        DataError: both are missing or damaged.
     """
     content, damaged = read_verified(folder, name)
     if content is None:
-        raise DataError(f"{find_problem(folder, name, damaged)} {HELP}")
+        raise DataError(f"{describe_problem(folder, name, damaged)} {HELP}")
     if damaged:
-        log.warning("%s is damaged; read %s.gz instead", damaged[0], name)
+        log.warning("%s is damaged; using %s.gz instead", damaged[0], name)
     return content
 
 
 def read_verified(folder: Path, name: str) -> tuple[bytes | None, list[Path]]:
-    """One file's content, from the first place where it is sound; and the places before that, where it is damaged.
+    """Read one file from the unpacked file or its archive, whichever first matches its checksum.
 
     Returns:
-        None for the content, where it is sound nowhere.
+        The content, or None if neither matches; and the damaged files that were found before it.
     """
-    archive, unpacked = SHA256[name]
-    places: list[tuple[Path, str, Callable[[bytes], bytes]]] = [
-        (folder / name, unpacked, bytes),
-        (folder / f"{name}.gz", archive, gzip.decompress),
-    ]
-    damaged: list[Path] = []
-    for path, digest, unpack in places:
+    archive_digest, file_digest = SHA256[name]
+    damaged = []
+    for path, digest in ((folder / name, file_digest), (folder / f"{name}.gz", archive_digest)):
         if path.is_file():
             content = path.read_bytes()
             if sha256(content) == digest:
-                return unpack(content), damaged
+                return gzip.decompress(content) if path.suffix == ".gz" else content, damaged
             damaged.append(path)
     return None, damaged
 
 
-def find_problem(folder: Path, name: str, damaged: list[Path]) -> str:
-    """Say that a file is damaged in these places, or missing where there are none."""
+def describe_problem(folder: Path, name: str, damaged: list[Path]) -> str:
+    """A sentence that names the damaged files or, if there are none, the missing archive."""
     if not damaged:
         return f"Fashion-MNIST is not in {folder}: {name}.gz is missing."
     also = "".join(f", and so is {path.name}" for path in damaged[1:])
@@ -91,15 +86,14 @@ def find_problem(folder: Path, name: str, damaged: list[Path]) -> str:
 
 
 def verify_checksum(name: str, archive: bytes) -> bytes:
-    """The content of an archive that comes from elsewhere.
+    """Verify an archive from an external source, and decompress it.
 
     Raises:
         DataError: it is not the published archive.
     """
-    digest, _ = SHA256[name]
-    if sha256(archive) != digest:
+    if (digest := sha256(archive)) != SHA256[name][0]:
         page = ", and it looks like a web page (HTML)" if b"<html" in archive[:1024].lower() else ""
         raise DataError(
-            f"{name}.gz is not the published archive: its SHA-256 is {sha256(archive)}, not {digest}{page}"
+            f"{name}.gz is not the published archive: its SHA-256 is {digest}, not {SHA256[name][0]}{page}"
         )
     return gzip.decompress(archive)

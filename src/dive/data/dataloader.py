@@ -1,4 +1,4 @@
-"""What hands out the batches of a set, from any place on."""
+"""DataLoader that can resume in the middle of an epoch."""
 
 import math
 import signal
@@ -14,74 +14,77 @@ from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
 from dive.errors import RunError
 from dive.runs.signals import GRACE_PERIOD_S
 
-WORKER_CHECK_INTERVAL_S = 1.0  # how long the death of a process may take, from its first broken connection on
+WORKER_CHECK_INTERVAL_S = 1.0  # how long to wait for a worker's exit after its connection broke
 
 
 class ResumableDataLoader(DataLoader[Batch]):
-    """A DataLoader that passes whole batches through, and can go on in the middle of an epoch.
+    """A DataLoader for whole batches that can resume in the middle of an epoch.
 
-    Its state is kept in checkpoints by Lightning, which asks for no batch before the one before is trained on. The
-    seeds of worker processes depend on seed and epoch alone, and take nothing from the global random numbers.
-    Without workers, batches come straight from the set: what torch does around each of them costs as much as the
+    Lightning saves its state in checkpoints, and requests a batch only after training on the previous one. The seeds
+    of worker processes depend only on seed and epoch, and do not advance the global random number generators.
+    Without workers, batches are taken directly from the data set: torch's overhead per batch is as large as the
     forward pass of a small model.
     """
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its own type has nothing that is needed
-        order = self._order()
-        self.generator = named_generator("workers", order.seed, order.epoch)
-        self._epoch, self._position = order.epoch, order.start
-        batches = self._watched(super().__iter__()) if self.num_workers > 0 else self._straight(iter(order))
-        order.start = 0
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # not torch's iterator type
+        sampler = self._resumable_sampler()
+        self.generator = named_generator("workers", sampler.seed, sampler.epoch)
+        self._epoch, self._position = sampler.epoch, sampler.start
+        if self.num_workers > 0:
+            batches = self._load_in_workers(super().__iter__())
+        else:
+            batches = self._load_in_process(iter(sampler))
+        sampler.start = 0
         return batches
 
-    def _straight(self, order: Iterator[Tensor | slice]) -> Iterator[Batch]:
+    def _load_in_process(self, sampler: Iterator[Tensor | slice]) -> Iterator[Batch]:
         assert isinstance(self.dataset, TensorDataset)
-        for indices in order:
+        for indices in sampler:
             self._position += 1
             yield self.dataset.__getitems__(indices)
 
-    def _watched(self, batches: Any) -> Iterator[Batch]:
+    def _load_in_workers(self, batches: Any) -> Iterator[Batch]:
         try:
             for batch in batches:
                 self._position += 1
                 yield batch
         except (RuntimeError, OSError, EOFError) as error:
-            # The connection to a dying worker may break before the system tells of its death.
+            # The connection to a dying worker may break before the operating system reports its exit.
             if not wait([worker.sentinel for worker in batches._workers], timeout=WORKER_CHECK_INTERVAL_S):
                 raise
             raise RunError(
-                f"a worker of the data loader has died (data.num_workers={self.num_workers}), for want of memory?"
+                f"a worker of the data loader has died (data.num_workers={self.num_workers}), possibly out of memory"
             ) from error
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been handed out."""
+        """The epoch, and the number of its batches that have been returned."""
         return {"epoch": self._epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there in the next iteration."""
-        self._order().epoch = state["epoch"]
-        self._order().start = state["position"]
+        """Start the next iteration at the saved epoch and position."""
+        sampler = self._resumable_sampler()
+        sampler.epoch, sampler.start = state["epoch"], state["position"]
 
-    def _order(self) -> ResumableBatchSampler:
+    def _resumable_sampler(self) -> ResumableBatchSampler:
         assert isinstance(self.batch_sampler, ResumableBatchSampler)
         return self.batch_sampler
 
 
 def make_dataloader(
-    examples: TensorDataset, order: ResumableBatchSampler, num_workers: int = 0, worker_start: str | None = None
+    examples: TensorDataset, sampler: ResumableBatchSampler, num_workers: int = 0, worker_start: str | None = None
 ) -> DataLoader[Batch]:
-    """What hands out the batches of a set.
+    """Create the data loader of a data set.
 
     Args:
-        examples: the set.
-        order: of its batches.
-        num_workers: processes that make batches.
-        worker_start: how these are started, as `multiprocessing` calls it; None is the system's way.
+        examples: the data set.
+        sampler: yields the indices of each batch.
+        num_workers: number of worker processes.
+        worker_start: start method of `multiprocessing`; None is the platform's default.
     """
     return ResumableDataLoader(
         examples,
-        batch_sampler=order,  # type: ignore[arg-type]  # torch types indices as lists; a tensor or a slice is one
-        collate_fn=identity_collate,  # type: ignore[arg-type]  # torch types it for lists of examples
+        batch_sampler=sampler,  # type: ignore[arg-type]  # yields tensors or slices instead of lists
+        collate_fn=identity_collate,  # type: ignore[arg-type]  # takes a batch instead of a list of examples
         num_workers=num_workers,
         multiprocessing_context=worker_start if num_workers > 0 else None,
         worker_init_fn=worker_init,
@@ -90,12 +93,12 @@ def make_dataloader(
 
 
 def worker_init(_: int) -> None:
-    """Leave signals that reach all processes to the one that trains: it saves, and ends its workers itself."""
+    """Ignore signals in workers: the main process saves a checkpoint, then terminates its workers itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # a clock that kills, should nobody end it
+    if hasattr(signal, "alarm"):  # kills a worker that is still alive after the grace period
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(math.ceil(GRACE_PERIOD_S)))
 
 
 def identity_collate(batch: Batch) -> Batch:
-    """A batch comes whole from the set: there is nothing to collate."""
+    """Return the batch unchanged: the data set returns whole batches."""
     return batch

@@ -1,4 +1,4 @@
-"""What all data modules share: splits held in memory, loaded once, batched by indexing."""
+"""Base class of the data modules: splits are loaded once, held in memory and indexed for each batch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from dive.data.dataloader import make_dataloader
 from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
 from dive.errors import DataError
 
-EVAL_BATCH_SIZE = 1024  # at least: larger batches change no metric, and take fewer steps
+EVAL_BATCH_SIZE = 1024  # minimum: larger batches take fewer steps and change no metric
 
 
 class Splits(NamedTuple):
-    """The examples to train on, to validate on, and to test on where there are any."""
+    """The training, validation and optional test split."""
 
     train: TensorDataset
     val: TensorDataset
@@ -25,19 +25,19 @@ class Splits(NamedTuple):
 
 
 class InMemoryDataModule(pl.LightningDataModule, ABC):
-    """Splits in memory. What to load is all that subclasses add.
+    """Base class for data sets held in memory. Subclasses implement `load`.
 
-    A subclass sets `name`, `num_inputs` and `num_outputs` (known before anything is loaded: the model is built
-    from them), says whether its `targets` are ``"numbers"`` or ``"classes"``, and writes `load`; `prepare_data` is
-    the place for a download. Where a set can be large, `num_bytes` and `sized_by` (the keys that size it) have it
-    refused before it is too large for the memory.
+    A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
+    built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
+    `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its size)
+    let dive reject it before it runs out of memory.
 
     Args:
-        batch_size: examples of a batch, over all processes.
-        seed: of the order of the training examples, and of whatever `load` draws.
-        shuffle: show the training examples in a new order each epoch.
-        num_workers: processes that make batches; 0 is fastest for sets in memory.
-        worker_start: how these are started; None is the system's way.
+        batch_size: batch size over all processes.
+        seed: of the order of the training examples, and of the random numbers that `load` draws.
+        shuffle: reshuffle the training examples in each epoch.
+        num_workers: number of worker processes; 0 is fastest for data in memory.
+        worker_start: start method of the workers; None is the platform's default.
 
     Raises:
         ValueError: `batch_size` is below 1.
@@ -47,7 +47,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     num_inputs: int
     num_outputs: int
     targets: str
-    sized_by: str = "it"
+    size_keys: str = "its size"
 
     def __init__(
         self,
@@ -69,44 +69,44 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> Splits:
-        """Read or draw the set."""
+        """Read or generate the data set."""
 
     @property
     def splits(self) -> Splits:
-        """The set, loaded at the first call."""
+        """The splits, loaded on first access."""
         if self._splits is None:
             self._splits = self.load()
         return self._splits
 
     @property
     def class_names(self) -> Sequence[str]:
-        """What classes are called: their numbers, where a set has no names for them."""
+        """Names of the classes; their indices unless a subclass defines names."""
         return [str(i) for i in range(self.num_outputs)]
 
     def denormalize(self, values: Tensor) -> Tensor:
-        """Targets, or predictions of them, in the units of their source: ``(num_examples, num_outputs)``."""
+        """Convert targets or predictions to their original units: ``(num_examples, num_outputs)``."""
         return values
 
     @property
     def num_bytes(self) -> int:
-        """What the set will take in memory, as far as that is known before it is loaded."""
+        """Memory that loading takes, as far as it is known in advance; 0 if unknown."""
         return 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Load the set, and put it on the trainer's device where it fits there."""
+        """Load the splits, and move them to the trainer's device if they fit there."""
         device, (train, val, test) = self._device(), self.splits
         if device.type != "cpu" and fits_on_device(self.splits, device):
-            placed = {id(part): part.to(device) for part in self.splits if part is not None}
-            self._splits = Splits(placed[id(train)], placed[id(val)], placed[id(test)] if test else None)
+            moved = {id(part): part.to(device) for part in self.splits if part is not None}
+            self._splits = Splits(moved[id(train)], moved[id(val)], moved[id(test)] if test else None)
 
     def _device(self) -> torch.device:
-        # Worker processes cannot hand over tensors of an accelerator.
+        # Worker processes cannot pass tensors of an accelerator to the main process.
         if self.trainer is None or self.num_workers > 0:
             return torch.device("cpu")
         return self.trainer.strategy.root_device
 
-    def _loader(self, examples: TensorDataset, training: bool = False) -> DataLoader[Batch]:
-        order = ResumableBatchSampler(
+    def _dataloader(self, examples: TensorDataset, training: bool = False) -> DataLoader[Batch]:
+        sampler = ResumableBatchSampler(
             len(examples),
             self.batch_size if training else max(self.batch_size, EVAL_BATCH_SIZE),
             training=training,
@@ -116,18 +116,18 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
             world_size=self.trainer.world_size if self.trainer else 1,
             device=examples.inputs.device,
         )
-        return make_dataloader(examples, order, self.num_workers, self.worker_start)
+        return make_dataloader(examples, sampler, self.num_workers, self.worker_start)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the training split, in the order of the trainer's epoch."""
-        return self._loader(self.splits.train, training=True)
+        """Batches of the training split, in the order of the current epoch."""
+        return self._dataloader(self.splits.train, training=True)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the validation split, in its own order."""
-        return self._loader(self.splits.val)
+        """Batches of the validation split, in sequential order."""
+        return self._dataloader(self.splits.val)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """The batch as it is: the set lies on the device, unless it did not fit there or workers read it."""
+        """Move the batch only if needed: the data are on the device unless they did not fit or workers load them."""
         if batch[0].device == device:
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
@@ -138,18 +138,18 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
         return self.splits.test is not None
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Batches of the test split, in its own order.
+        """Batches of the test split, in sequential order.
 
         Raises:
             DataError: there is no such split.
         """
         if self.splits.test is None:
             raise DataError(f"{self.name} has no test split")
-        return self._loader(self.splits.test)
+        return self._dataloader(self.splits.test)
 
 
 def fits_on_device(splits: Splits, device: torch.device) -> bool:
-    """Whether a set takes up less than half of what is free on a CUDA device; always on others."""
+    """Whether the splits take less than half of the free memory of a CUDA device; always true for other devices."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

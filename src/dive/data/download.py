@@ -1,93 +1,81 @@
-"""One file from a web server: whole and in limited time, or an error that says why not."""
+"""Download one file over HTTP(S), with limits on its size and on the total time."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import Future, wait
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from threading import Thread
+from typing import NoReturn
 from urllib import request
 from urllib.error import HTTPError, URLError
 
 from dive.errors import DataError
 
-TIMEOUT_S = 20  # times the timeout: how long a whole file may take
+TOTAL_TIMEOUT_FACTOR = 20  # a whole file may take this many times the timeout
 CHUNK_BYTES = 2**16
 
 
-def download(url: str, timeout: float, most: int) -> bytes:
-    """What a server sends for an address, over http or https alone; redirects are followed.
+class _HTTPOnly(request.BaseHandler):
+    # urllib also reads local files, and follows redirects to ftp.
+    handler_order = 0  # before the default handlers
+
+    def file_open(self, req: request.Request) -> NoReturn:
+        raise URLError(f"unknown url type: {req.type}")
+
+    ftp_open = data_open = file_open
+
+
+def download(url: str, timeout: float, max_bytes: int) -> bytes:
+    """Download a file over http or https, following redirects.
+
+    requests and pooch have no limit on the size or the total time, so a slow server could hold a run forever.
 
     Args:
-        url: the address.
-        timeout: seconds to wait for the next byte. All in all `TIMEOUT_S` times that are allowed, so that a server
-            that sends a byte now and then comes to an end too.
-        most: bytes that the file may have.
+        url: address of the file.
+        timeout: seconds to wait for the next byte. The whole download may take `TOTAL_TIMEOUT_FACTOR` times as long,
+            which also bounds servers that send a byte now and then.
+        max_bytes: size limit.
 
     Raises:
-        DataError: it cannot be had, breaks off, takes too long or is too large.
+        DataError: the server cannot be reached or fails, or the file is incomplete, too slow or too large.
     """
-    limit = TIMEOUT_S * timeout
-    late = DataError(f"{url}: not all of it came within {limit:g} s ({TIMEOUT_S} times data.timeout)")
+    limit = TOTAL_TIMEOUT_FACTOR * timeout
+    too_slow = DataError(f"{url}: not finished within {limit:g} s ({TOTAL_TIMEOUT_FACTOR} times data.timeout)")
     deadline = time.monotonic() + limit
+    result: Future[bytes] = Future()
 
-    def receive() -> bytes:
-        content = bytearray()
-        with _opener().open(url, timeout=timeout) as response:
-            announced = response.length
-            while chunk := response.read1(CHUNK_BYTES):
-                content += chunk
-                if len(content) > most:
-                    raise DataError(f"{url}: more than {most} bytes came, and the largest archive has no more")
-                if time.monotonic() > deadline:  # nobody waits for it any more
-                    raise late
-        if announced is not None and len(content) < announced:
-            raise DataError(f"{url}: it broke off after {len(content)} of {announced} bytes")
+    def read_body(response: HTTPResponse) -> bytes:
+        content, length = bytearray(), response.length
+        while chunk := response.read1(CHUNK_BYTES):
+            content += chunk
+            if len(content) > max_bytes:
+                raise DataError(f"{url}: larger than {max_bytes} bytes, the size of the largest archive")
+            if time.monotonic() > deadline:  # the caller has given up: end this thread too
+                raise too_slow
+        if length is not None and len(content) < length:
+            raise DataError(f"{url}: connection closed after {len(content)} of {length} bytes")
         return bytes(content)
 
-    # In a thread, since looking up the host's name and reading the headers have no time limit as a whole.
-    answer = _in_thread(receive)
-    if not wait([answer], limit).done:
-        raise late
-    try:
-        return answer.result()
-    except (OSError, HTTPException, ValueError) as error:
-        raise DataError(f"{url}: {_why(error, timeout)}") from error
-
-
-def _opener() -> request.OpenerDirector:
-    # The usual one would also read local files and follow redirects to ftp.
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPDefaultErrorHandler,
-        request.HTTPErrorProcessor,
-        request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
-def _in_thread(work: Callable[[], bytes]) -> Future[bytes]:
-    answer: Future[bytes] = Future()
-
-    def settle() -> None:
+    def fetch() -> None:
         try:
-            answer.set_result(work())
+            with request.build_opener(_HTTPOnly).open(url, timeout=timeout) as response:
+                result.set_result(read_body(response))
         except Exception as error:
-            answer.set_exception(error)
+            result.set_exception(error)
 
-    Thread(target=settle, name="fetch", daemon=True).start()
-    return answer
+    # In a thread, because name resolution and reading the headers have no total time limit.
+    Thread(target=fetch, name="download", daemon=True).start()
+    if not wait([result], limit).done:
+        raise too_slow
+    try:
+        return result.result()
+    except (OSError, HTTPException, ValueError) as error:
+        raise DataError(f"{url}: {_reason(error, timeout)}") from error
 
 
-def _why(error: Exception, timeout: float) -> str:
+def _reason(error: Exception, timeout: float) -> str:
     if isinstance(error, HTTPError):
         error.close()
     cause = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
     if isinstance(cause, TimeoutError):
-        return f"nothing came for {timeout:g} s (data.timeout)"
-    words = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
-    return " ".join(words.split())
+        return f"no data received for {timeout:g} s (data.timeout)"
+    return " ".join((getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).split())

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 70,000 grey images of clothing (book 4.2; Xiao et al., 2017, arXiv:1708.07747)."""
+"""Fashion-MNIST: 70,000 grayscale images of clothing (book 4.2; Xiao et al., 2017, arXiv:1708.07747)."""
 
 import math
 import os
@@ -13,20 +13,20 @@ from dive.data.image_datamodule import FashionImageDataModule
 
 
 class FashionMNISTDataModule(FashionImageDataModule):
-    """The published set, or an error that says why not and what helps.
+    """The published data set, or an error that explains how to get it: there is no silent fallback.
 
-    The 10,000 official test images stay the test set. Pixels are the published bytes over 255.
+    The 10,000 official test images are the test split. Pixels are the published bytes divided by 255.
 
     Args:
-        root: the data folder; the files lie in its ``FashionMNIST/raw``, where torchvision puts them.
-        mirror: the address below which the archives are; what comes is checked, wherever it comes from.
+        root: data folder; the files are in its ``FashionMNIST/raw``, where torchvision puts them.
+        mirror: base URL of the archives, which are verified by their SHA-256.
         timeout: seconds to wait for the next byte of a download; see `dive.data.download`.
-        download: fetch missing files, repair damaged ones; else nothing is written.
-        **shared: those of `ClothingImages`.
+        download: download missing files and repair damaged ones; otherwise nothing is written.
+        **shared: arguments of `FashionImageDataModule`.
 
     Raises:
-        ValueError: a size, an address or a time that cannot be.
-        DataError: (when loaded) files are missing or damaged and cannot be downloaded.
+        ValueError: an invalid size, URL or timeout.
+        DataError: (on loading) files are missing or damaged and cannot be downloaded.
     """
 
     name = "fashion_mnist"
@@ -47,39 +47,37 @@ class FashionMNISTDataModule(FashionImageDataModule):
         self._contents: dict[str, bytes] = {}
 
     def prepare_data(self) -> None:
-        """Download what is missing and repair what is damaged, where that is wanted."""
+        """Download missing and repair damaged files, if `download` is set."""
         if self.download and self._splits is None:
-            # Kept until they are parsed: to read, check and unpack them twice would be felt at each start.
+            # Cached until they are parsed: reading, verifying and unpacking them twice would slow down each start.
             self._contents = fashion_mnist_files.ensure_downloaded(self.folder, self.mirror, self.timeout)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """The published training and test set."""
-        train, test = self._part("train"), self._part("t10k")
+        train, test = self._read_part("train"), self._read_part("t10k")
         self._contents = {}
         return train, test
 
-    def _part(self, part: str) -> tuple[Tensor, Tensor]:
+    def _read_part(self, part: str) -> tuple[Tensor, Tensor]:
+        names = (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte")
+        # In distributed training, only the process that ran `prepare_data` has cached contents.
         images, labels = (
-            parse_idx(self._content(f"{part}-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
+            parse_idx(self._contents.get(name) or archive_files.read(self.folder, name)) for name in names
         )
         return images.unsqueeze(1), labels.long()
 
-    def _content(self, name: str) -> bytes:
-        # Of several processes, only the one that prepares the data has them already.
-        return self._contents[name] if self._contents else archive_files.read(self.folder, name)
-
 
 def parse_idx(content: bytes) -> Tensor:
-    """An IDX file of unsigned bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
+    """Parse an IDX file of unsigned bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
 
     Args:
-        content: the whole file.
+        content: of the whole file.
 
     Returns:
-        A uint8 tensor of the shape that the file states.
+        A uint8 tensor of the shape in the header.
 
     Raises:
-        ValueError: it is no such file, or its length is not what its header states.
+        ValueError: the content is not an IDX file of bytes, or its length does not match its header.
 
     >>> parse_idx(bytes([0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3, 7, 8, 9]))
     tensor([[7, 8, 9]], dtype=torch.uint8)

@@ -1,8 +1,7 @@
-"""Fashion-MNIST brought into its folder: downloaded, repaired, imported; checked before it is put in place."""
+"""Put Fashion-MNIST into its folder: download, repair or import files, which are verified before they are written."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from filelock import FileLock
@@ -16,21 +15,21 @@ log = logging.getLogger(__name__)
 
 
 def ensure_downloaded(folder: Path, mirror: str, timeout: float) -> dict[str, bytes]:
-    """Have all four files in the folder: download what is missing, repair what is damaged.
+    """Make sure that the folder has all four files: download missing ones, repair damaged ones.
 
-    A damaged unpacked file is written again from its archive where that is sound. Several processes may call this
-    at once: one downloads, the others wait for it.
+    A damaged unpacked file is restored from its archive if that is valid. Several processes may call this at the
+    same time: one downloads, the others wait for it.
 
     Args:
-        folder: made where it does not exist.
-        mirror: the address below which the archives are.
+        folder: created if it does not exist.
+        mirror: base URL of the archives.
         timeout: seconds to wait for the next byte; see `dive.data.download.download`.
 
     Returns:
-        The checked contents, so that nobody need read and check them again.
+        The verified contents by name, so that callers need not read and verify them again.
 
     Raises:
-        DataError: a file cannot be had; the message names the cause, the folder and what helps.
+        DataError: a file is not available; the message names the cause, the folder and what to do.
     """
     contents = {}
     for name in archive_files.SHA256:
@@ -39,37 +38,33 @@ def ensure_downloaded(folder: Path, mirror: str, timeout: float) -> dict[str, by
             contents[name] = content
             if damaged:
                 _repair(damaged[0], content)
-    if len(contents) < len(archive_files.SHA256):
-        with _one_at_a_time(folder):
-            contents |= {
-                name: _had(folder, name, mirror, timeout) for name in archive_files.SHA256 if name not in contents
-            }
+    if missing := [name for name in archive_files.SHA256 if name not in contents]:
+        with _locked(folder):
+            contents |= {name: _read_or_download(folder, name, mirror, timeout) for name in missing}
     return contents
 
 
 def _repair(path: Path, content: bytes) -> None:
     try:
         atomic_write(path, content)
-        log.warning("%s was damaged; unpacked %s.gz again", path, path.name)
+        log.warning("%s was damaged; restored it from %s.gz", path, path.name)
     except OSError as error:
         log.warning(
-            "%s is damaged and cannot be replaced (%s); read %s.gz instead", path, error.strerror, path.name
+            "%s is damaged and cannot be replaced (%s); using %s.gz instead", path, error.strerror, path.name
         )
 
 
-def _had(folder: Path, name: str, mirror: str, timeout: float) -> bytes:
+def _read_or_download(folder: Path, name: str, mirror: str, timeout: float) -> bytes:
     content, damaged = archive_files.read_verified(folder, name)
     if content is not None:
-        return content  # another process has downloaded it meanwhile
+        return content  # another process downloaded it while this one waited for the lock
     try:
-        archive = download(f"{mirror.rstrip('/')}/{name}.gz", timeout, archive_files.MAX_BYTES)
-        content = archive_files.verify_checksum(name, archive)
+        content = _write(
+            folder, name, download(f"{mirror.rstrip('/')}/{name}.gz", timeout, archive_files.MAX_BYTES)
+        )
     except DataError as error:
-        raise DataError(
-            f"{archive_files.find_problem(folder, name, damaged)} It cannot be downloaded: {error}. {archive_files.HELP}"
-        ) from error
-    try:
-        _keep(folder, name, archive, content)
+        problem = archive_files.describe_problem(folder, name, damaged)
+        raise DataError(f"{problem} It cannot be downloaded: {error}. {archive_files.HELP}") from error
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}. {archive_files.HELP}") from error
     log.info("downloaded %s.gz from %s", name, mirror)
@@ -77,39 +72,34 @@ def _had(folder: Path, name: str, mirror: str, timeout: float) -> bytes:
 
 
 def import_files(source: Path, folder: Path) -> None:
-    """Copy the four archives from a local folder, checked.
+    """Copy the four archives from a local folder, verify and unpack them.
 
     Raises:
-        DataError: an archive is missing there or not the published one; nothing of it is copied then.
+        DataError: an archive is missing or not the published one; neither it nor its content is written then.
     """
-    with _one_at_a_time(folder):
+    with _locked(folder):
         for name in archive_files.SHA256:
             path = source / f"{name}.gz"
             if not path.is_file():
                 raise DataError(f"{path} does not exist; --from needs the folder that holds the four .gz archives")
             try:
-                archive = path.read_bytes()
-                _keep(folder, name, archive, archive_files.verify_checksum(name, archive))
+                _write(folder, name, path.read_bytes())
             except OSError as error:
                 raise DataError(f"cannot import {path} into {folder}: {error.strerror}") from error
             except DataError as error:
                 raise DataError(f"{path}: {error}") from error
 
 
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> AbstractContextManager[object]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
-        lock.acquire()
+        return FileLock(folder / ".lock").acquire()  # released on exit
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}. {archive_files.HELP}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
-def _keep(folder: Path, name: str, archive: bytes, content: bytes) -> None:
+def _write(folder: Path, name: str, archive: bytes) -> bytes:
+    content = archive_files.verify_checksum(name, archive)
     atomic_write(folder / f"{name}.gz", archive)
     atomic_write(folder / name, content)
+    return content

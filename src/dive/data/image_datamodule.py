@@ -1,4 +1,4 @@
-"""What the image sets share: ten kinds of clothing, a holdout for validation, resizing."""
+"""Base class of the clothing image data sets: ten classes, a validation holdout, resizing."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,23 +16,23 @@ from dive.errors import DataError
 
 
 class FashionImageDataModule(InMemoryDataModule):
-    """Grey images of clothing in ten classes. Subclasses read or draw them as bytes.
+    """Grayscale images of clothing in ten classes. Subclasses implement `read`.
 
     Args:
-        resize: height and width to scale the images to, from 28 by 28.
-        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, which
-            is the book's protocol.
-        **shared: arguments of every data module: those of `dive.data.datamodule.InMemoryDataModule`.
+        resize: height and width to resize the images to, from 28 by 28.
+        val_size: number of training images held out for validation, drawn with `seed`; 0 validates on the test set,
+            as the book does.
+        **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
-        ValueError: a size that cannot be.
+        ValueError: an invalid size.
     """
 
     class_names = CLASS_NAMES
     num_outputs = len(CLASS_NAMES)
     targets = "classes"
-    sized_by = "data.resize"
-    num_images: int = 0  # training and test set together, where that is known before they are read
+    size_keys = "data.resize"
+    num_images: int = 0  # of training and test set together; 0 if unknown before reading
 
     def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
         super().__init__(**shared)
@@ -46,43 +46,41 @@ class FashionImageDataModule(InMemoryDataModule):
 
     @property
     def num_bytes(self) -> int:
-        """Of the images as they are read, as floats, and scaled; and of the labels."""
+        """Of the images as bytes, as floats and resized, and of the labels."""
         return self.num_images * (28 * 28 * 5 + 4 * self.num_inputs + 8)
 
     @abstractmethod
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The training and the test set: images ``(n, 1, 28, 28)`` of bytes and labels ``(n,)`` of int64."""
+        """The training and the test set: uint8 images ``(n, 1, 28, 28)`` and int64 labels ``(n,)``."""
 
     def load(self) -> Splits:
-        """Read the set as floats in ``[0, 1]``, ``(n, 1, height, width)``, and hold out the validation images."""
+        """Read float images in ``[0, 1]``, ``(n, 1, height, width)``, and hold out the validation images."""
         (images, labels), (test_images, test_labels) = self.read()
         if self.val_size >= len(images):
             raise DataError(f"data.val_size={self.val_size}: must be below the {len(images)} training images")
-        test = self._floats(test_images, test_labels)
+        test = self._make_dataset(test_images, test_labels)
         if self.val_size == 0:
-            return Splits(train=self._floats(images, labels), val=test, test=test)
+            return Splits(train=self._make_dataset(images, labels), val=test, test=test)
         order = torch.randperm(len(images), generator=named_generator("holdout", self.seed))
-        held_out, kept = order[: self.val_size], order[self.val_size :]
+        val, train = order[: self.val_size], order[self.val_size :]
         return Splits(
-            train=self._floats(images[kept], labels[kept]),
-            val=self._floats(images[held_out], labels[held_out]),
-            test=test,
+            self._make_dataset(images[train], labels[train]), self._make_dataset(images[val], labels[val]), test
         )
 
-    def _floats(self, images: Tensor, labels: Tensor) -> TensorDataset:
+    def _make_dataset(self, images: Tensor, labels: Tensor) -> TensorDataset:
         return TensorDataset(to_float(images, self.size), labels)
 
     def text_labels(self, indices: Iterable[int]) -> list[str]:
-        """The names of classes, by their numbers (book 4.2.1)."""
+        """The class names of class indices (book 4.2.1)."""
         return [self.class_names[int(i)] for i in indices]
 
 
 def to_float(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bytes to floats in ``[0, 1]``, scaled to `size` where it differs.
+    """Convert bytes to floats in ``[0, 1]``, and resize them if `size` differs.
 
     Args:
         images: ``(n, 1, height, width)``, uint8.
-        size: height and width wanted.
+        size: height and width of the result.
 
     Returns:
         ``(n, 1, *size)``, float32.

@@ -1,52 +1,41 @@
-"""Whether a set can be held in memory, asked before: else the system would end the program without a word."""
+"""Check that a data set fits in memory before it is loaded: otherwise the system kills the process silently."""
 
-import os
-import re
 from pathlib import Path
+
+import psutil
 
 from dive.errors import DataError
 
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")  # of a container, or a job of a cluster
+CGROUP = Path("/sys/fs/cgroup")  # limits of a container or a cluster job, which psutil does not read
+CGROUP_FILES = (
+    ("memory.max", "memory.current"),  # version 2
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
+)
 
 
-def require_memory(num_bytes: int, name: str, sized_by: str) -> None:
-    """Raise a DataError where a set is larger than the memory that is free.
+def require_memory(num_bytes: int, name: str, size_keys: str) -> None:
+    """Raise a DataError if a data set is larger than the available memory.
 
     Args:
-        num_bytes: that the set is going to take.
-        name: of the set.
-        sized_by: the keys that say how large it is.
+        num_bytes: size of the data set.
+        name: name of the data set.
+        size_keys: the config keys that determine its size.
     """
-    free = free_memory()
-    if free is not None and num_bytes > free:
+    available = available_memory()
+    if num_bytes > available:
         raise DataError(
-            f"data={name}: {num_bytes / 1e9:.1f} GB as tensors, and {free / 1e9:.1f} GB of memory are free; "
-            f"sets are held in memory: take less of {sized_by}"
+            f"data={name}: needs {num_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are available; "
+            f"data sets are held in memory: reduce {size_keys}"
         )
 
 
-def free_memory() -> int | None:
-    """Bytes that this process may take without swapping; None where the system does not tell."""
-    told = [bound for bound in (_of_the_machine(), _of_the_group()) if bound is not None]
-    return min(told, default=None)
-
-
-def _of_the_machine() -> int | None:
-    if MEMINFO.exists():
-        available = re.search(r"(?m)^MemAvailable:\s+(\d+) kB", MEMINFO.read_text())
-        return int(available[1]) * 1024 if available else None
-    if "SC_PHYS_PAGES" in os.sysconf_names:  # macOS: what there is at all
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
-
-
-def _of_the_group() -> int | None:
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+def available_memory() -> int:
+    """Bytes that this process can use without swapping, within the limit of its container."""
+    available: int = psutil.virtual_memory().available
+    for limit, used in CGROUP_FILES:
         if (CGROUP / limit).exists():
-            most = (CGROUP / limit).read_text().strip()
-            return int(most) - int((CGROUP / used).read_text()) if most.isdigit() else None
-    return None
+            max_bytes = (CGROUP / limit).read_text().strip()
+            if max_bytes.isdigit():  # "max" is no limit
+                return min(available, int(max_bytes) - int((CGROUP / used).read_text()))
+            break
+    return available

@@ -1,20 +1,20 @@
-"""Independent streams of random numbers, each named by its purpose."""
+"""Independent random number generators, one for each purpose."""
 
 import numpy as np
 import torch
 
 
 def named_generator(purpose: str, *numbers: int) -> torch.Generator:
-    """A generator whose numbers depend on purpose and numbers alone, and are unrelated to those of any other.
+    """A generator that is seeded by a purpose and numbers, and independent of the generators of other purposes.
 
-    ``torch.Generator().manual_seed(seed)`` in two places would draw the same numbers twice: initial weights, say,
-    that resemble the first example.
+    ``torch.Generator().manual_seed(seed)`` in two places would draw the same numbers twice: the initial weights, for
+    example, would resemble the first examples.
 
     Args:
         purpose: what is drawn.
         numbers: seed, epoch and the like, at least 0.
 
-    >>> one, same, other = (torch.rand(1, generator=stream("order", 0, epoch)) for epoch in (1, 1, 2))
+    >>> one, same, other = (torch.rand(1, generator=named_generator("order", 0, epoch)) for epoch in (1, 1, 2))
     >>> bool(one == same), bool(one == other)
     (True, False)
     """

@@ -12,15 +12,15 @@ from dive.data.tensor_dataset import TensorDataset
 
 
 class SyntheticRegression(InMemoryDataModule):
-    """Draws ``y = X w + b + noise`` with ``X ~ N(0, 1)`` (book equation 3.3.1).
+    """Generates ``y = X w + b + noise`` with ``X ~ N(0, 1)`` (book equation 3.3.1).
 
     Args:
-        w: the true weights; as many as an example has features.
+        w: the true weights, one per feature.
         b: the true bias.
         noise: standard deviation of the noise.
-        num_train: training examples.
-        num_val: validation examples.
-        **shared: those of `dive.data.datamodule.InMemoryDataModule`; `seed` is also that of the examples.
+        num_train: number of training examples.
+        num_val: number of validation examples.
+        **shared: arguments of `dive.data.datamodule.InMemoryDataModule`; `seed` also seeds the examples.
 
     Raises:
         ValueError: `w` is empty, there are no examples, or the noise is negative.
@@ -29,7 +29,7 @@ class SyntheticRegression(InMemoryDataModule):
     name = "synthetic_regression"
     num_outputs = 1
     targets = "numbers"
-    sized_by = "data.num_train, data.num_val, data.w"
+    size_keys = "data.num_train, data.num_val, data.w"
 
     def __init__(
         self, w: Sequence[float], b: float, noise: float, num_train: int, num_val: int, **shared: Any
@@ -50,22 +50,22 @@ class SyntheticRegression(InMemoryDataModule):
 
     @property
     def num_bytes(self) -> int:
-        """Of the examples and targets, and of the noise while they are drawn."""
+        """Of the inputs, the targets and the noise while they are generated."""
         return 4 * (self.num_train + self.num_val) * (self.num_inputs + 3)
 
     def load(self) -> Splits:
-        """Draw both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
+        """Generate both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
         generator = named_generator("synthetic regression", self.seed)
-        return Splits(train=self._draw(self.num_train, generator), val=self._draw(self.num_val, generator))
+        return Splits(self._generate(self.num_train, generator), self._generate(self.num_val, generator))
 
-    def _draw(self, num_examples: int, generator: torch.Generator) -> TensorDataset:
+    def _generate(self, num_examples: int, generator: torch.Generator) -> TensorDataset:
         X = torch.randn(num_examples, self.num_inputs, generator=generator)
         noise = self.noise * torch.randn(num_examples, 1, generator=generator)
         return TensorDataset(X, X @ self.w + self.b + noise)
 
 
 def least_squares(X: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The closed-form solution: ``w, b`` that minimise ``|X w + b - y|^2`` (book equation 3.1.9).
+    """The closed-form solution: ``w, b`` that minimize ``|X w + b - y|^2`` (book equation 3.1.9).
 
     Args:
         X: examples, ``(num_examples, num_inputs)``.

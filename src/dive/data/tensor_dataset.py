@@ -1,4 +1,4 @@
-"""A data set as tensors in memory, and the order in which its examples are seen."""
+"""Data sets held in memory as tensors, and a batch sampler that can resume in the middle of an epoch."""
 
 from collections.abc import Iterator
 
@@ -19,13 +19,13 @@ class TensorDataset(Dataset[Batch]):
         targets: ``(num_examples, ...)``.
 
     Raises:
-        ValueError: there are no examples, or not as many inputs as targets.
+        ValueError: there are no examples, or the numbers of inputs and targets differ.
     """
 
     def __init__(self, inputs: Tensor, targets: Tensor) -> None:
         if len(inputs) != len(targets) or len(inputs) == 0:
             raise ValueError(
-                f"inputs and targets must be as many, and at least one, got {len(inputs)} and {len(targets)}"
+                f"inputs and targets must have equal lengths of at least one, got {len(inputs)} and {len(targets)}"
             )
         self.inputs = inputs
         self.targets = targets
@@ -37,37 +37,37 @@ class TensorDataset(Dataset[Batch]):
         return self.inputs[index], self.targets[index]
 
     def __getitems__(self, indices: Tensor | slice) -> Batch:
-        """One batch; `torch.utils.data.DataLoader` calls this instead of asking for one example at a time."""
+        """One batch; `torch.utils.data.DataLoader` calls this instead of `__getitem__` for each example."""
         return self.inputs[indices], self.targets[indices]
 
     def to(self, device: torch.device) -> "TensorDataset":
-        """The same set on a device."""
+        """A copy of the data set on a device."""
         return TensorDataset(self.inputs.to(device), self.targets.to(device))
 
 
 class ResumableBatchSampler(Sampler[Tensor | slice]):
-    """The batches of one epoch, as indices. The order of epoch e is a pure function of ``(seed, e)``.
+    """Yields the indices of each batch of an epoch. The order of epoch e is a pure function of ``(seed, e)``.
 
-    Among several processes, each batch is divided, so that together they take the very steps that one process
-    would take alone. A training batch that cannot be divided evenly repeats its first examples to fill up; in
-    evaluation each example comes once, and a batch is a slice (a view).
+    In distributed training, the ranks share each batch, so that together they take the same steps as a single
+    process. A training batch that cannot be divided evenly is padded with its first examples; in evaluation, each
+    example is used once, and a batch is a slice (a view).
 
     Args:
-        num_examples: size of the set.
-        batch_size: examples of a batch, over all processes.
-        training: for training; else for evaluation, in the order of the set.
-        shuffle: draw a new order each training epoch.
+        num_examples: size of the data set.
+        batch_size: batch size over all processes.
+        training: sample for training; otherwise for evaluation, in sequential order.
+        shuffle: use a new order in each training epoch.
         seed: of the order.
         rank: of this process.
         world_size: number of processes.
-        device: where the examples lie.
+        device: of the examples.
 
     Attributes:
-        epoch: whose order the next iteration follows.
-        start: batches that the next iteration leaves out, since they were seen before an interruption.
+        epoch: the epoch of the next iteration.
+        start: number of batches that the next iteration skips, because they were seen before an interruption.
 
     Raises:
-        ValueError: a batch, or the set, has fewer examples than there are processes.
+        ValueError: a batch, or the data set, has fewer examples than there are processes.
     """
 
     def __init__(
@@ -99,21 +99,21 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
 
     @property
     def sampler(self) -> "ResumableBatchSampler":
-        """Itself: where Lightning looks for `set_epoch`."""
+        """This sampler: Lightning calls `set_epoch` of the batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        unseen = 0 if self.training else self.rank
-        return -(-(self.num_examples - unseen) // self.batch_size)
+        offset = 0 if self.training else self.rank
+        return -(-(self.num_examples - offset) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor | slice]:
-        return self._training_batches(self.start) if self.training else self._slices()
+        return self._training_batches(self.start) if self.training else self._evaluation_slices()
 
-    def _slices(self) -> Iterator[slice]:
+    def _evaluation_slices(self) -> Iterator[slice]:
         for start in range(self.rank, self.num_examples, self.batch_size):
             stop = min(start - self.rank + self.batch_size, self.num_examples)
             yield slice(start, stop, self.world_size)
@@ -124,6 +124,6 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
             order = torch.randperm(self.num_examples, generator=named_generator("order", self.seed, self.epoch))
         for batch in order.to(self.device).split(self.batch_size)[start:]:
             if self.world_size > 1:
-                filled = len(batch) + -len(batch) % self.world_size
-                batch = batch[torch.arange(self.rank, filled, self.world_size, device=self.device) % len(batch)]
+                padded = len(batch) + -len(batch) % self.world_size
+                batch = batch[torch.arange(self.rank, padded, self.world_size, device=self.device) % len(batch)]
             yield batch

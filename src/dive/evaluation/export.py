@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dive.errors import RunError
 from dive.runs.atomic_io import atomic_write
 from dive.tasks.task import ClassificationTask, Task
-from dive.visualization.predictions import preprocess_inputs, probabilities
+from dive.visualization.predictions import class_probabilities, preprocess_inputs
 
 BATCHES = (1, 3, 64)  # sizes with which a file is tried
 TOLERANCE = 1e-4  # of the largest number that the model says; some digits more where it has few
@@ -95,7 +95,7 @@ def output_semantics(task: Task) -> str:
     """What a task's model returns: ``logits``, ``probabilities`` or ``numbers``."""
     if isinstance(task, ClassificationTask):
         said = torch.zeros(1, 1)
-        return "probabilities" if probabilities(task, said) is said else "logits"  # of logits it makes others
+        return "probabilities" if class_probabilities(task, said) is said else "logits"  # softmax copies
     return task.targets
 
 

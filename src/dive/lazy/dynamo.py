@@ -1,7 +1,11 @@
-"""Put off torch's compiler, half of what Lightning takes to import: it only asks whether a model is compiled."""
+"""Defer the import of `torch._dynamo`: half of Lightning's import time, only to test whether a model is compiled.
+
+If the package no longer has the names that `PLACEHOLDERS` stand in for, it is imported as usual.
+"""
 
 import functools
 import importlib.abc
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
@@ -18,100 +22,105 @@ class _LazyInstanceCheck(type):
 
 
 class OptimizedModule(metaclass=_LazyInstanceCheck):
-    """What `torch.compile` returns: nothing is one before there is a compiler."""
+    """Stands in for the class of compiled modules; nothing is an instance before dynamo is loaded."""
 
 
-def disable(function: Any = None, *flags: Any, **settings: Any) -> Any:
-    """Leave a function to Python, once there is a compiler that it could be taken to."""
+def disable(function: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Exclude a function from compilation, as soon as dynamo is loaded."""
     if function is None:
-        return lambda given: disable(given, *flags, **settings)
+        return lambda decorated: disable(decorated, *args, **kwargs)
     if not isfunction(function):
-        return load_dynamo().disable(function, *flags, **settings)
-    left_alone: list[Callable[..., Any]] = []
+        return load_dynamo().disable(function, *args, **kwargs)
+    disabled: list[Callable[..., Any]] = []
 
     @functools.wraps(function)
-    def called(*arguments: Any, **keywords: Any) -> Any:
+    def wrapper(*call_args: Any, **call_kwargs: Any) -> Any:
         if not is_dynamo_loaded():
-            return function(*arguments, **keywords)
-        if not left_alone:
-            left_alone.append(sys.modules[NAME].disable(function, *flags, **settings))
-        return left_alone[0](*arguments, **keywords)
+            return function(*call_args, **call_kwargs)
+        if not disabled:
+            disabled.append(sys.modules[NAME].disable(function, *args, **kwargs))
+        return disabled[0](*call_args, **call_kwargs)
 
-    return called
+    return wrapper
 
 
 def graph_break(*_: Any, **__: Any) -> None:
-    """Divide what is compiled: nothing is."""
+    """Split the compiled graph: there is none before dynamo is loaded."""
 
 
-# What torch's optimizers and Lightning ask for, in each run.
+# What torch's optimizers and Lightning use in every run.
 PLACEHOLDERS = {"OptimizedModule": OptimizedModule, "disable": disable, "graph_break": graph_break}
 
 
 class LazyDynamoModule(ModuleType):
-    """The compiler's package, executed when anything but `PLACEHOLDERS` is asked for."""
+    """`torch._dynamo`, executed when an attribute other than `PLACEHOLDERS` is accessed."""
 
     def __getattr__(self, name: str) -> Any:
         if name in PLACEHOLDERS:
             return PLACEHOLDERS[name]
-        if name.startswith("__"):  # somebody looks around
+        if name.startswith("__"):  # introspection, such as hasattr
             raise AttributeError(name)
         return getattr(load_dynamo(), name)
 
 
 def is_dynamo_loaded() -> bool:
-    """Whether the compiler has been executed, or is being."""
+    """Whether `torch._dynamo` has been executed, or is being executed."""
     return NAME in sys.modules and not isinstance(sys.modules[NAME], LazyDynamoModule)
 
 
 def load_dynamo() -> ModuleType:
-    """The compiler; from now on it is a module like any other."""
-    compiler = sys.modules[NAME]
-    if isinstance(compiler, LazyDynamoModule):
-        compiler.__class__ = ModuleType  # type: ignore[assignment]  # it stays the object that others hold
-        assert compiler.__spec__ is not None
-        assert isinstance(compiler.__spec__.loader, LazyLoader)
-        compiler.__spec__.loader.loader.exec_module(compiler)
-    return compiler
+    """Execute `torch._dynamo` if that has not been done, and return it."""
+    module = sys.modules[NAME]
+    if isinstance(module, LazyDynamoModule):
+        module.__class__ = ModuleType  # type: ignore[assignment]  # others hold references to this object
+        assert module.__spec__ is not None
+        assert isinstance(module.__spec__.loader, LazyLoader)
+        module.__spec__.loader.loader.exec_module(module)
+    return module
 
 
 class LazyLoader(importlib.abc.Loader):
-    """Makes a `LazyDynamoModule` in the place of executing the package.
+    """Creates a `LazyDynamoModule` instead of executing the package.
 
     Args:
-        loader: that would execute it.
+        loader: the loader that executes it.
     """
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self.loader = loader
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As that loader does."""
+        """Create the module as the wrapped loader does."""
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Not yet."""
-        module.__class__ = LazyDynamoModule  # it has no attributes of its own
+        """Defer the execution."""
+        module.__class__ = LazyDynamoModule
 
 
 class LazyFinder(importlib.abc.MetaPathFinder):
-    """Finds the compiler's package first, and has it loaded before any of its modules."""
+    """Finds `torch._dynamo` before other finders do, and loads it before any of its submodules."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Of the package, a specification that puts it off; of its modules, none."""
+        """Return a spec with a `LazyLoader` for the package, and None for everything else."""
         if fullname.startswith(f"{NAME}."):
             load_dynamo()
         if fullname != NAME:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
+        if spec is not None and spec.loader is not None and _defines_placeholders(spec.loader):
             spec.loader = LazyLoader(spec.loader)
         return spec
 
 
+def _defines_placeholders(loader: importlib.abc.Loader) -> bool:
+    source = loader.get_source(NAME) if isinstance(loader, importlib.abc.InspectLoader) else None
+    return source is not None and all(re.search(rf"\b{name}\b", source) for name in PLACEHOLDERS)
+
+
 def install_lazy_dynamo() -> None:
-    """Let it wait, unless it is there already. To be called before Lightning is imported."""
+    """Defer `torch._dynamo` unless it is already imported; to be called before Lightning is imported."""
     if NAME not in sys.modules and not any(isinstance(finder, LazyFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, LazyFinder())

@@ -1,4 +1,4 @@
-"""Where metrics go."""
+"""Loggers, one per module."""
 
 from dive.loggers.console import ConsoleLogger
 from dive.loggers.csv import CSVLogger

@@ -1,4 +1,4 @@
-"""What our own loggers share."""
+"""What the loggers share."""
 
 import re
 from argparse import Namespace
@@ -12,28 +12,20 @@ from pytorch_lightning.loggers.logger import Logger
 from dive.runs.atomic_io import atomic_write
 from dive.runs.record import comparable_config, flatten, load_config
 
-ID = re.compile(r"[0-9a-z]{8,32}")
+RUN_ID = re.compile(r"[0-9a-z]{8,32}")
 
 
 class MetricsLogger(Logger):
-    """A logger of metrics alone: hyperparameters stand in the run's ``config.yaml``. Subclasses log metrics."""
+    """Base class of loggers of metrics only; hyperparameters are in the ``config.yaml`` of the run."""
 
-    @property
-    def name(self) -> str:
-        """Of this logger: that of its class."""
-        return type(self).__name__.lower()
-
-    @property
-    def version(self) -> str:
-        """None: a run has one of each."""
-        return ""
+    name = version = ""  # files have fixed names in the run directory
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def shortest_decimals(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics as the shortest decimals that stand for them: Lightning logs in float32.
+    """Round metrics, which Lightning logs in float32, to the shortest decimals with the same float32 value.
 
     >>> shortest_decimals({"lr": 0.10000000149011612})
     {'lr': 0.1}
@@ -41,26 +33,26 @@ def shortest_decimals(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: float(str(np.float32(value))) for name, value in metrics.items()}
 
 
-def hyperparameters(folder: Path) -> dict[str, Any]:
-    """What a run's ``config.yaml`` holds, nested keys joined by dots; empty where there is none."""
-    return dict(flatten(comparable_config(load_config(folder) or {})))
+def load_hyperparameters(run_dir: Path) -> dict[str, Any]:
+    """The ``config.yaml`` of a run with nested keys joined by dots; empty if there is none."""
+    return dict(flatten(comparable_config(load_config(run_dir) or {})))
 
 
-def load_run_id(folder: Path, tool: str) -> str | None:
-    """By what another tool knows a run, as `save_run_id` has written it; None where there is none."""
+def load_run_id(run_dir: Path, tool: str) -> str | None:
+    """The ID of a run in another tool, as saved by `save_run_id`; None if there is no valid one."""
     try:
-        noted = (folder / f"{tool}.id").read_text().strip()
+        run_id = (run_dir / f"{tool}.id").read_text().strip()
     except (FileNotFoundError, UnicodeDecodeError):
         return None
-    return noted if ID.fullmatch(noted) else None
+    return run_id if RUN_ID.fullmatch(run_id) else None
 
 
-def save_run_id(folder: Path, tool: str, name: str) -> None:
-    """Keep what another tool calls a run, so that it goes on under that name.
+def save_run_id(run_dir: Path, tool: str, run_id: str) -> None:
+    """Save the ID that another tool assigned to a run, so that a resumed run continues under it.
 
     Args:
-        folder: of the run.
-        tool: whose name it is.
-        name: small letters and digits.
+        run_dir: the run directory.
+        tool: name of the tool.
+        run_id: lower-case letters and digits.
     """
-    atomic_write(folder / f"{tool}.id", f"{name}\n")
+    atomic_write(run_dir / f"{tool}.id", f"{run_id}\n")

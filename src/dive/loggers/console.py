@@ -1,4 +1,4 @@
-"""A line an epoch, for the terminal and the run's log."""
+"""One line per epoch on the terminal and in the run's log file."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ log = logging.getLogger(__name__)
 
 
 class ConsoleLogger(MetricsLogger):
-    """Logs each epoch's metrics as one line, once its training metrics have come.
+    """Prints the metrics of each epoch as one line, once its training metrics are logged.
 
     Args:
-        save_dir: the run's directory; unused, the lines go through `logging`.
+        save_dir: the run directory; unused, the lines go through `logging`.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str] | None = None) -> None:
@@ -24,17 +24,15 @@ class ConsoleLogger(MetricsLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Gather an epoch's metrics, and print them when the training loss is among them."""
-        self._pending |= shortest_decimals(metrics)  # so that they are rounded as in the result
+        """Collect the metrics of an epoch, and print them once they include the training loss."""
+        self._pending |= shortest_decimals(metrics)  # rounded as in result.json
         if "train/loss" not in self._pending:
             return
-        epoch = int(self._pending.pop("epoch", 0))
-        shown = {
-            name: value for name, value in self._pending.items() if name.rsplit("/")[-1] in ("loss", "acc", "mse")
-        }
-        log.info(
-            "epoch %2d  %s",
-            epoch + 1,
-            "  ".join(f"{name} {value:.4g}" for name, value in sorted(shown.items())),
-        )
+        epoch = int(self._pending.pop("epoch", 0)) + 1
+        values = [
+            f"{name} {value:.4g}"
+            for name, value in sorted(self._pending.items())
+            if name.rsplit("/")[-1] in ("loss", "acc", "mse")
+        ]
+        log.info("epoch %2d  %s", epoch, "  ".join(values))
         self._pending = {}

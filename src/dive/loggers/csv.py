@@ -1,4 +1,4 @@
-"""The table that Lightning's CSVLogger writes, for whatever reads that."""
+"""Metrics in the layout of Lightning's CSVLogger."""
 
 import os
 from collections.abc import Mapping
@@ -9,24 +9,22 @@ from pytorch_lightning.utilities import rank_zero_only
 from dive.loggers.base import MetricsLogger
 from dive.runs.csv_io import read_csv, write_csv
 
-COUNTS = ("step", "epoch")
-
 
 class CSVLogger(MetricsLogger):
-    """``csv/metrics.csv``: a row for each call, columns in the order of the alphabet.
+    """Writes ``csv/metrics.csv``: one row per `log_metrics` call, columns in alphabetical order.
 
-    `dive.loggers.MetricsHistoryLogger` has a row for each step. Other than Lightning's own, this goes on with the table of a
-    run that goes on; it is written before each checkpoint (see `dive.callbacks.ExactResume`) and at the end.
+    `dive.loggers.MetricsHistoryLogger` has one row per step. Unlike Lightning's logger, this continues the table
+    of a resumed run. It is written before each checkpoint (see `dive.callbacks.ExactResume`) and at the end.
 
     Args:
-        save_dir: the run's directory.
+        save_dir: the run directory.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = Path(save_dir) / "csv" / "metrics.csv"
         self.rows = [
-            {name: int(value) if name in COUNTS else value for name, value in row.items()}
+            {name: int(value) if name in ("step", "epoch") else value for name, value in row.items()}
             for row in read_csv(self.path)
         ]
 
@@ -37,16 +35,12 @@ class CSVLogger(MetricsLogger):
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
-        """Forget what was logged after a checkpoint: it is going to be logged again."""
+        """Drop the rows after a checkpoint: a resumed run logs them again."""
         self.rows = [row for row in self.rows if row["step"] < step]
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the table, replacing the one before as a whole."""
+        """Write the table, atomically."""
         if self.rows:
             self.path.parent.mkdir(exist_ok=True)
             write_csv(self.path, sorted({name for row in self.rows for name in row}), self.rows)
-
-    def finalize(self, status: str) -> None:
-        """Write the table."""
-        self.save()

@@ -1,4 +1,4 @@
-"""Every metric of a run as a table, and the learning curves as a picture."""
+"""All metrics of a run as a table, and its learning curves as an image."""
 
 import os
 import time
@@ -8,95 +8,85 @@ from pathlib import Path
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.loggers.base import MetricsLogger, shortest_decimals
-from dive.runs import metrics_csv
 from dive.runs.csv_io import Row
 from dive.runs.metrics_csv import read_metrics, write_metrics
 from dive.runs.signals import shield_from_interrupt
 
-SAVE_INTERVAL_S = 1.0  # seconds from one table to the next, while it grows
+SAVE_INTERVAL_S = 1.0  # minimum seconds between two writes of the growing table
 
 
 class MetricsHistoryLogger(MetricsLogger):
-    """Gathers what is logged into one row a step: ``metrics.csv`` while it runs, ``curves.png`` at the end.
+    """Writes ``metrics.csv``, one row per step, during training and ``curves.png`` at the end.
 
-    The table is written once a second at most, before each checkpoint (see `dive.callbacks.ExactResume`),
-    and at the end.
+    The table is written at most once per second, before each checkpoint (see `dive.callbacks.ExactResume`), and at
+    the end.
 
     Args:
-        save_dir: the run's directory.
+        save_dir: the run directory.
 
     Attributes:
-        rows: by step, each metric logged at it.
+        rows: the metrics of each step, by step.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__()
-        self.folder = Path(save_dir)
-        self.rows: dict[int, Row] = read_metrics(self.folder / "metrics.csv")
-        self._saved = -SAVE_INTERVAL_S
-        self._drawn: dict[int, Row] | None = None
+        self.run_dir = Path(save_dir)
+        self.rows: dict[int, Row] = read_metrics(self.run_dir / "metrics.csv")
+        self._saved_at = -SAVE_INTERVAL_S
+        self._plotted: dict[int, Row] | None = None
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add to the row of a step."""
+        """Add metrics to the row of a step."""
         self.rows.setdefault(step or 0, {}).update(shortest_decimals(metrics))
-        if time.monotonic() - self._saved >= SAVE_INTERVAL_S:
+        if time.monotonic() - self._saved_at >= SAVE_INTERVAL_S:
             self.save()
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
-        """Forget what was logged after a checkpoint: it is going to be logged again."""
+        """Drop the rows after a checkpoint: a resumed run logs them again."""
         self.rows = {logged: row for logged, row in self.rows.items() if logged < step}
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the table, replacing the one before as a whole."""
-        write_metrics(self.rows, self.folder / "metrics.csv")
-        self._saved = time.monotonic()
+        """Write the table, atomically."""
+        write_metrics(self.rows, self.run_dir / "metrics.csv")
+        self._saved_at = time.monotonic()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the table and draw the curves, unless that is done: a test adds no point to them."""
+        """Write the table and plot the curves, unless they are unchanged: testing adds no point to them."""
         self.save()
         curves = {step: dict(row) for step, row in self.rows.items() if "train/loss" in row}
-        if curves == self._drawn:
-            return
-        # Half an import of matplotlib could not be followed by a whole one, when a run that is stopped ends.
-        with shield_from_interrupt():
-            plot_curves(self.rows, self.folder / "curves.png")
-        self._drawn = curves
-
-    def final(self) -> Row:
-        """The last value of each metric."""
-        return metrics_csv.final_metrics(self.rows)
-
-    def best(self, metric: str, mode: str = "auto") -> Row:
-        """The row of the epoch in which a metric was best; empty where it was never logged."""
-        return metrics_csv.best_metrics(self.rows, metric, mode)
+        if curves != self._plotted:
+            # An interrupted import of matplotlib would leave it half imported, and a second import would fail.
+            with shield_from_interrupt():
+                plot_curves(self.rows, self.run_dir / "curves.png")
+            self._plotted = curves
 
 
 def plot_curves(rows: Mapping[int, Row], path: Path) -> None:
-    """Draw train and validation curves, one panel a metric, over epochs.
+    """Plot training and validation curves over epochs, one panel per metric.
 
     Args:
-        rows: by step; those without an ``epoch`` are left out.
-        path: of the picture.
+        rows: the metrics by step; rows without an ``epoch`` are ignored.
+        path: of the image.
     """
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
     epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]
-    kinds = [kind for kind in ("loss", "acc") if any(f"train/{kind}" in row for row in epochs)]
-    if not kinds:
+    metrics = [metric for metric in ("loss", "acc") if any(f"train/{metric}" in row for row in epochs)]
+    if not metrics:
         return
-    figure = Figure(figsize=(4.5 * len(kinds), 3.5), layout="constrained")
-    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        shown: list[float] = []
-        for split, style in (("train", "-"), ("val", "--")):
-            curve = {row["epoch"] + 1: row[f"{split}/{kind}"] for row in epochs if f"{split}/{kind}" in row}
-            axes.plot(curve.keys(), curve.values(), style, marker=".", label=f"{split}/{kind}")
-            shown += curve.values()
-        steep = kind == "loss" and min(shown) > 0 and max(shown) > 10 * min(shown)
-        axes.set(xlabel="epoch", ylabel=kind, yscale="log" if steep else "linear")
+    figure = Figure(figsize=(4.5 * len(metrics), 3.5), layout="constrained")
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        values: list[float] = []
+        for tag, style in ((f"train/{metric}", "-"), (f"val/{metric}", "--")):
+            curve = {row["epoch"] + 1: row[tag] for row in epochs if tag in row}
+            axes.plot(curve.keys(), curve.values(), style, marker=".", label=tag)
+            values += curve.values()
+        log_scale = metric == "loss" and min(values) > 0 and max(values) > 10 * min(values)
+        axes.set(xlabel="epoch", ylabel=metric, yscale="log" if log_scale else "linear")
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(alpha=0.3)
         axes.legend()

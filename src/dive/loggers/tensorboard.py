@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run."""
+"""Logging to TensorBoard."""
 
 import os
 import re
@@ -12,14 +12,14 @@ from typing import Any
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
-FLUSH_INTERVAL_S = 1  # seconds that an event may wait for others, until it is written
+FLUSH_INTERVAL_S = 1  # maximum seconds until an event is written
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
-    """Event files in the run's directory, so that the run has its name, with nothing of Lightning's beside them.
+    """Writes event files to the run directory, so that TensorBoard shows its name, and no other files.
 
     Args:
-        save_dir: the run's directory.
+        save_dir: the run directory.
 
     Raises:
         OSError: (from its methods) events cannot be written, now or since the last call; it names the folder.
@@ -30,7 +30,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
     @property
     def experiment(self) -> Any:
-        """What writes: one file a process, closed when nobody has this logger any more, or at exit."""
+        """The `SummaryWriter`: one event file per process, closed when this logger is deleted, or at exit."""
         if self._experiment is None and rank_zero_only.rank == 0:
             unique_second(Path(self.log_dir))
             writer = super().experiment
@@ -39,55 +39,55 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Hand over to the thread that writes. The epoch is no curve: it only grows with the step."""
-        with self.writing():
+        """Write scalars, without the epoch: as a curve it only grows with the step."""
+        with self.summary_writer():
             super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
-        """Have TensorBoard leave out what was logged after a checkpoint: it is going to be logged again."""
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow, and seldom needed
+        """Make TensorBoard ignore what was logged after a checkpoint: a resumed run logs it again."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow to import, and seldom needed
 
-        restarted = Event(session_log=SessionLog(status=SessionLog.START))
-        self.experiment._get_file_writer().add_event(restarted, step)
+        session_start = Event(session_log=SessionLog(status=SessionLog.START))
+        self.experiment._get_file_writer().add_event(session_start, step)
 
     def save(self) -> None:
-        """Flush; the run's own config.yaml is the record of hyperparameters."""
-        with self.writing() as writer:
+        """Flush; hyperparameters are in the run's config.yaml."""
+        with self.summary_writer() as writer:
             writer.flush()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Flush; the test, which comes after the fit, goes into the same file."""
+        """Flush, without closing: testing, which follows the fit, writes to the same file."""
         if self._experiment is not None:
             self.save()
 
     @contextmanager
-    def writing(self) -> Iterator[Any]:
-        """What writes, a `torch.utils.tensorboard.SummaryWriter`."""
+    def summary_writer(self) -> Iterator[Any]:
+        """The `torch.utils.tensorboard.SummaryWriter`, with errors that name the folder."""
         try:
             yield self.experiment
-        except OSError as error:  # of the thread, which does not say what it was writing
+        except OSError as error:  # from the writer thread, which does not say what it was writing
             raise OSError(error.errno, error.strerror, str(Path(self.log_dir))) from error
 
 
 def _close(writer: Any) -> None:
-    with suppress(OSError):  # all was written when the fit or the test ended, or else was told then
+    with suppress(OSError):  # reported already, when the events were flushed at the end of the fit or the test
         writer.close()
 
 
 def unique_second(folder: Path) -> None:
-    """Wait until event files are named by a later second than those in a folder.
+    """Wait until a new event file gets a later second in its name than those in a folder.
 
-    TensorBoard reads files in the order of their names: the second, the machine, and then process and counter as
-    texts, of which 100 comes before 99. Of two files of one second it could take the later one for the earlier.
+    TensorBoard reads files in the order of their names: second, host, then process and counter as strings, where
+    "100" sorts before "99". Of two files of the same second it could read the later one first.
 
     Args:
-        folder: of event files, or missing.
+        folder: with event files; it need not exist.
     """
-    names = (
+    matches = (
         re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.tfevents.*")
     )
-    newest = max((int(name[1]) for name in names if name), default=0)
+    newest = max((int(match[1]) for match in matches if match), default=0)
     if int(time.time()) == newest:
         time.sleep(newest + 1 - time.time())

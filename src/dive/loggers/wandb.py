@@ -1,4 +1,4 @@
-"""Runs for Weights & Biases."""
+"""Logging to Weights & Biases."""
 
 import os
 import secrets
@@ -11,17 +11,17 @@ from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import RunError
-from dive.loggers.base import hyperparameters, load_run_id, save_run_id, shortest_decimals
+from dive.loggers.base import load_hyperparameters, load_run_id, save_run_id, shortest_decimals
 
 MODES = ("offline", "online", "disabled")
 
-# Metrics and configuration are all that is told: no terminal, no code, no machine.
+# Only metrics and configuration are recorded: no terminal output, code or machine data.
 SETTINGS = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
     "host": "",
-    "init_timeout": 30,  # seconds that a server has to answer; by itself, wandb waits for 90, and says nothing
+    "init_timeout": 30,  # seconds to wait for the server; wandb's default is 90, without a message
     "save_code": False,
     "silent": True,
     "symlink": False,
@@ -33,73 +33,73 @@ SETTINGS = {
 
 
 class WandbLogger(loggers.WandbLogger):
-    """Metrics and the configuration, as a run named like the run's directory, in its folder ``wandb``.
+    """Logs metrics and the configuration to a wandb run named like the run directory, in its folder ``wandb``.
 
-    Nothing is sent unless the environment variable ``WANDB_MODE`` is ``online``; then wandb's other variables say
-    where to and as whom, never a configuration. What was written offline, ``wandb sync`` sends later. A run that
-    goes on is the same run there, by the id in its ``wandb.id``; what it had told after its checkpoint is told
-    twice: wandb has no way to take that back.
+    Nothing is sent unless the environment variable ``WANDB_MODE`` is ``online``; then wandb's other variables,
+    never a configuration, set server and account. ``wandb sync`` uploads offline runs. A resumed run continues the
+    same wandb run, by the ID in its ``wandb.id``; metrics logged after its checkpoint are logged twice: wandb
+    cannot delete them.
 
     Args:
-        save_dir: the run's directory.
-        project: under which Weights & Biases shows the run; a name, of letters, digits and ``. _ -``.
+        save_dir: the run directory.
+        project: name of the wandb project: letters, digits and ``. _ -``.
 
     Raises:
-        RunError: (from its methods) Weights & Biases cannot be reached, or does not take the run.
-        ValueError: ``WANDB_MODE`` is none of `MODES`.
+        RunError: (from its methods) Weights & Biases cannot be reached, or rejects the run.
+        ValueError: ``WANDB_MODE`` is not one of `MODES`.
     """
 
     requires = "wandb"
 
     def __init__(self, save_dir: str | os.PathLike[str], project: str = "dive") -> None:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        self.folder = Path(save_dir)
+        self.run_dir = Path(save_dir)
         mode = os.environ.get("WANDB_MODE", "offline")
         if mode not in MODES:
             raise ValueError(f"WANDB_MODE={mode}: must be {', '.join(MODES)}")
         super().__init__(
-            name=self.folder.name,
-            save_dir=self.folder,
+            name=self.run_dir.name,
+            save_dir=self.run_dir,
             project=project,
             mode=mode,
-            reinit="create_new",  # runs of one process are several
+            reinit="create_new",  # one process may have several runs
             settings=SETTINGS,
         )
-        del self._wandb_init["anonymous"]  # of which wandb does not want to hear any more
+        del self._wandb_init["anonymous"]  # deprecated in wandb, which would warn
 
     @property
     def experiment(self) -> Any:
-        """The run of wandb, begun when this is first asked for, ended by `close`, or at exit."""
+        """The wandb run, started on first use, finished by `close` or at exit."""
         if self._experiment is None and rank_zero_only.rank == 0:
-            self._id = load_run_id(self.folder, "wandb") or secrets.token_hex(4)
-            self._wandb_init |= {"id": self._id, "config": hyperparameters(self.folder)}
+            self._id = load_run_id(self.run_dir, "wandb") or secrets.token_hex(4)
+            self._wandb_init |= {"id": self._id, "config": load_hyperparameters(self.run_dir)}
             with friendly_errors():
                 _ = super().experiment
-            for link in (path for path in (self.folder / "wandb").rglob("*") if path.is_symlink()):
-                link.unlink()  # to a log of its own elsewhere: a run with links in it is not gone on with
-            save_run_id(self.folder, "wandb", self._id)
+            for link in (path for path in (self.run_dir / "wandb").rglob("*") if path.is_symlink()):
+                link.unlink()  # to wandb's own log elsewhere: a run directory with symlinks is not resumed
+            save_run_id(self.run_dir, "wandb", self._id)
         return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Hand over to wandb."""
+        """Log to wandb."""
         super().log_metrics(shortest_decimals(metrics), step)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """End a run that failed as such; after a fit that went well, the test is to come."""
+        """Mark a failed run as such; after a successful fit, testing follows."""
         if status == "failed":
             self.close(exit_code=1)
 
     def close(self, exit_code: int = 0) -> None:
-        """End the run: nothing more is logged."""
+        """Finish the wandb run."""
         if self._experiment is not None:
             self._experiment.finish(exit_code)
 
 
 @contextmanager
 def friendly_errors() -> Iterator[None]:
-    """Tell what wandb has to complain about in one line."""
+    """Report wandb's errors in one line."""
     import wandb
 
     try:

@@ -1,1 +1,1 @@
-"""One run directory: its files, its checkpoints, how it is resumed and interrupted."""
+"""Run directories: files, checkpoints, resuming and interruption."""

@@ -1,4 +1,4 @@
-"""Files that are put in place as a whole: nobody ever reads half of one."""
+"""Atomic file writes: readers see the old or the new content, never a part of it."""
 
 import os
 import threading
@@ -7,19 +7,19 @@ from pathlib import Path
 
 from dive.errors import RunError
 
-IMAGE_SUFFIXES = (".png", ".pdf", ".svg")  # endings of those that are drawn
+IMAGE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def atomic_write(path: Path, content: str | bytes | memoryview, durable: bool = False) -> None:
-    """Write a file beside its place, then move it there.
+    """Write text (as UTF-8) or bytes to a temporary file in the same directory, which must exist, and rename it.
 
     Args:
-        path: replaced where it exists; its folder must exist.
-        content: text (as UTF-8) or bytes.
-        durable: wait until it is on the disk, so that it outlives a crash of the whole machine.
+        path: the file, replaced if it exists.
+        content: its new content.
+        durable: flush file and directory to disk, so that the content survives a crash of the machine.
 
     Raises:
-        OSError: the disk is full, say; it names `path`, where all is as it was, and nothing is left beside it.
+        OSError: the write failed; it names `path`, which is unchanged, and no temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -30,45 +30,32 @@ def atomic_write(path: Path, content: str | bytes | memoryview, durable: bool = 
                 os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        _flush_folder(path.parent)
+    if durable and os.name == "posix":  # the directory entry must reach the disk as well
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def check_writable(path: Path, endings: Sequence[str] = ()) -> None:
-    """Refuse, before the work is done, a path at which its outcome could not be written.
-
-    Args:
-        path: of a file to be.
-        endings: one of which its name must have; empty allows any.
+def check_writable(path: Path, suffixes: Sequence[str] = ()) -> None:
+    """Check an output path before the work is done; empty `suffixes` allow any.
 
     Raises:
-        RunError: its folder does not exist, or its name ends otherwise.
+        RunError: its directory does not exist, it is a directory itself, or its suffix is not allowed.
     """
     if not path.absolute().parent.is_dir():
-        raise RunError(f"{path}: its folder does not exist")
+        raise RunError(f"{path}: its directory does not exist")
     if path.is_dir():
-        raise RunError(f"{path}: is a folder")
-    if endings and path.suffix not in endings:
-        raise RunError(f"{path}: must end in {', '.join(endings)}")
-
-
-def _flush_folder(folder: Path) -> None:
-    # Its entries, too, may not be on the disk yet: the name would be lost, or still be that of the old file.
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+        raise RunError(f"{path}: is a directory")
+    if suffixes and path.suffix not in suffixes:
+        raise RunError(f"{path}: must end in {', '.join(suffixes)}")
 
 
 def remove_temp_files(folder: Path) -> None:
-    """Remove what `atomic_write` left half-written when its process was killed; nobody may be writing there now."""
+    """Remove what killed processes left of `atomic_write`; no process may be writing to the folder."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, and read as data, never as code."""
+"""Checkpoint files: written atomically, verified by checksum, and loaded as data that cannot run code."""
 
 import io
 import pickle
@@ -18,117 +18,110 @@ from dive.runs.atomic_io import atomic_write
 
 Checkpoint = dict[str, Any]
 
-# What torch.load takes with weights_only=True, as far as checkpoints of ours need it.
+# The types of dive's checkpoints; torch.load accepts all of them with weights_only=True.
 PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
 MAPPING_TYPES = (dict, OrderedDict, Counter)
 
-# Hyperparameters by which Lightning's `load_from_checkpoint` is told what to import and call.
+# Hyperparameters that make Lightning's `load_from_checkpoint` import and call what they name.
 CALLABLE_KEYS = ("_instantiator", "_class_path")
 
 
 class CorruptCheckpointError(RunError):
-    """A checkpoint is not what was once written."""
+    """A checkpoint is truncated, or its bytes have changed since it was written."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's reading and writing of checkpoints, by `save_checkpoint` and `load_checkpoint`."""
+    """Lightning's checkpoint plugin, on top of `save_checkpoint` and `load_checkpoint`."""
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint with `save_checkpoint`; there are no storage options."""
+        """Save a checkpoint with `save_checkpoint`; `storage_options` are ignored."""
         save_checkpoint(checkpoint, Path(path))
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> Checkpoint:
-        """Read one with `load_checkpoint`, whatever `weights_only` says."""
+        """Load a checkpoint with `load_checkpoint`, always with ``weights_only=True``."""
         return load_checkpoint(Path(path), map_location)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a checkpoint beside its place, have it on the disk, then move it there.
+    """Save a checkpoint of plain containers and tensors atomically, and flush it to disk.
 
-    Args:
-        checkpoint: plain containers and tensors. It is held in memory a second time meanwhile.
-        path: its folder is made.
+    The directory is created. A serialized copy of the checkpoint is held in memory while it is written.
 
     Raises:
-        RunError: it holds something else, or it cannot be written; what was at `path` is as it was.
+        RunError: the checkpoint contains other types, or cannot be written; an earlier file is unchanged.
     """
-    if (strange := next(_not_plain(checkpoint, ""), None)) is not None:
-        raise RunError(f"{path}: not saved, a checkpoint holds plain containers and tensors, and {strange}")
+    if (problem := next(_unsupported_values(checkpoint, ""), None)) is not None:
+        raise RunError(
+            f"{path}: not saved: checkpoints may contain only tensors and plain containers, but {problem}"
+        )
     content = io.BytesIO()
     torch.save(checkpoint, content)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content.getbuffer(), durable=True)
     except OSError as error:
-        before = "; the one before is as it was" if path.is_file() else ""
-        raise RunError(f"{path}: cannot be saved: {error.strerror}{before}") from error
+        previous = "; the previous checkpoint is unchanged" if path.is_file() else ""
+        raise RunError(f"{path}: cannot be saved: {error.strerror}{previous}") from error
 
 
-def _not_plain(value: Any, key: str) -> Iterator[str]:
-    if type(value) in MAPPING_TYPES:
+def _unsupported_values(value: Any, key: str) -> Iterator[str]:
+    kind = type(value)
+    if kind in MAPPING_TYPES:
         for name, item in value.items():
-            yield from _not_plain(name, f"a key of {key}")
-            yield from _not_plain(item, f"{key}.{name}" if key else str(name))
-    elif type(value) in (list, tuple, set):
+            yield from _unsupported_values(name, f"a key of {key}")
+            yield from _unsupported_values(item, f"{key}.{name}" if key else str(name))
+    elif kind in (list, tuple, set):
         for i, item in enumerate(value):
-            yield from _not_plain(item, f"{key}[{i}]")
-    elif not isinstance(value, PLAIN_TYPES) or type(value).__module__.partition(".")[0] not in (
-        "builtins",
-        "torch",
-    ):
-        yield f"{key} is a {type(value).__module__}.{type(value).__qualname__}"
+            yield from _unsupported_values(item, f"{key}[{i}]")
+    # The module excludes subclasses, such as np.float64 of float.
+    elif not isinstance(value, PLAIN_TYPES) or kind.__module__.partition(".")[0] not in ("builtins", "torch"):
+        yield f"{key} is a {kind.__module__}.{kind.__qualname__}"
 
 
 def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
-    """Read a checkpoint, checked, as tensors and plain containers.
-
-    Args:
-        path: of the file.
-        map_location: where tensors go, as `torch.load` takes it; None is the processor.
+    """Load and verify a checkpoint; `map_location` is that of `torch.load`, None is the CPU.
 
     Raises:
-        DamagedError: it was cut off, or bytes of it have changed.
-        RunError: it cannot be read, or holds more than tensors and plain containers.
+        CorruptCheckpointError: the file is truncated, or its bytes have changed.
+        RunError: the file cannot be read, or contains more than tensors and plain containers.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        # torch itself does not look at the checksums that it writes.
-        with zipfile.ZipFile(io.BytesIO(content)) as records:
-            broken = records.testzip()
+        # torch.load does not verify the checksums that torch.save writes.
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if (record := archive.testzip()) is not None:
+                raise zipfile.BadZipFile(f"checksum mismatch in {record}")
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise CorruptCheckpointError(f"{path} is damaged: {error}") from error
-    if broken is not None:
-        raise CorruptCheckpointError(f"{path} is damaged: the checksum of {broken} is wrong")
+        raise CorruptCheckpointError(f"{path} is corrupt: {error}") from error
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"asks for {named[1]}" if named else "cannot be read as such"
+        reference = re.search(r"GLOBAL (\S+)", str(error))
+        problem = f"references {reference[1]}" if reference else "cannot be unpickled"
         raise RunError(
-            f"{path} is refused: a checkpoint is tensors and plain containers, and it {what}"
+            f"{path} is rejected: checkpoints may contain only tensors and plain containers, but it {problem}"
         ) from error
     except RuntimeError as error:
-        raise CorruptCheckpointError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from error
+        raise CorruptCheckpointError(f"{path} is corrupt: {str(error).partition(chr(10))[0]}") from error
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
-        # Its checksums are right: somebody has made it so.
-        raise RunError(f"{path} is refused: it makes no sense ({type(error).__name__})") from error
+        # The checksums match, so the file was written like this.
+        raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise RunError(f"{path} is refused: it is no checkpoint of a run")
-    if (call := next(_calls(checkpoint), None)) is not None:
-        raise RunError(f"{path} is refused: it names code to be called ({call})")
+        raise RunError(f"{path} is rejected: it is not the checkpoint of a run")
+    if (name := next(_callable_keys(checkpoint), None)) is not None:
+        raise RunError(f"{path} is rejected: it names code to call ({name})")
     return checkpoint
 
 
-def _calls(checkpoint: Any) -> Iterator[str]:
-    if isinstance(checkpoint, Mapping):
-        yield from (name for name in CALLABLE_KEYS if name in checkpoint)
-        for value in checkpoint.values():
-            yield from _calls(value)
-    elif isinstance(checkpoint, list | tuple):
-        for value in checkpoint:
-            yield from _calls(value)
+def _callable_keys(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        yield from (name for name in CALLABLE_KEYS if name in node)
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from _callable_keys(value)

@@ -1,4 +1,4 @@
-"""Tables of numbers as CSV files."""
+"""Numeric tables as CSV files. They use the standard library because importing pandas would delay every run."""
 
 import csv
 import io
@@ -14,13 +14,7 @@ Row = dict[str, float]
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, float]]) -> None:
-    """Write a table, replacing the one before as a whole.
-
-    Args:
-        path: of the file; its folder must exist.
-        columns: their names, in order.
-        rows: numbers by column; what a row does not have is left empty.
-    """
+    """Write a table atomically; columns that a row does not have are left empty."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns)
     writer.writeheader()
@@ -29,19 +23,16 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, fl
 
 
 def read_csv(path: Path) -> list[Row]:
-    """The rows of a table, each with the numbers that it has; none where the file does not exist."""
+    """Read the rows of a table, each without its empty columns; no rows if the file does not exist."""
     if not path.exists():
         return []
+    rows, skipped = [], 0
     with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    whole = [numbers for row in rows if (numbers := _numbers(row)) is not None]
-    if len(whole) < len(rows):
-        log.warning("%s is damaged: a line of it breaks off, or is not of numbers, and is left out", path)
-    return whole
-
-
-def _numbers(row: Mapping[str, str | None]) -> Row | None:
-    try:
-        return {name: float(value) for name, value in row.items() if value != ""}  # type: ignore[arg-type]  # None raises
-    except (TypeError, ValueError):  # TypeError: of None, where the line has ended, or has too many
-        return None
+        for row in csv.DictReader(file):
+            try:
+                rows.append({name: float(value) for name, value in row.items() if value != ""})
+            except (TypeError, ValueError):  # TypeError: the row has too few columns (None) or too many (a list)
+                skipped += 1
+    if skipped:
+        log.warning("%s is corrupt: skipped %d rows that are truncated or not numeric", path, skipped)
+    return rows

@@ -1,4 +1,4 @@
-"""The directory of a run or of a sweep is worked on by one process at a time: that one holds the lock in it."""
+"""The lock of a run or sweep directory, held by the one process that may write there."""
 
 from pathlib import Path
 
@@ -8,13 +8,11 @@ LOCK_FILE = ".lock"
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether some process is working on the run or the sweep in a directory just now."""
+    """Whether a process is currently working in a run or sweep directory."""
     if not (directory / LOCK_FILE).exists():
         return False
-    lock = FileLock(directory / LOCK_FILE)
     try:
-        lock.acquire(blocking=False)
+        with FileLock(directory / LOCK_FILE, blocking=False):
+            return False
     except Timeout:
         return True
-    lock.release()
-    return False

@@ -1,4 +1,4 @@
-"""Messages: short on the terminal, with time and origin in the run's log."""
+"""Logging: short messages on the terminal, with time and logger name in the run's ``train.log``."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
-# Who is heard, from which level on in the log and on the terminal (at DEBUG Lightning logs each hook of a step).
+# Levels in the file and on the terminal. At DEBUG, Lightning logs every hook of every step.
 LOG_LEVELS = {
     "dive": (logging.DEBUG, logging.INFO),
     "pytorch_lightning": (logging.INFO, logging.WARNING),
@@ -15,60 +15,55 @@ LOG_LEVELS = {
     "py.warnings": (logging.WARNING, logging.WARNING),
 }
 
-# Lightning's advice that does not hold here, and why.
+# Lightning's warnings that do not apply to dive, and why.
 IRRELEVANT_WARNINGS = (
-    r".*does not have many workers.*",  # sets in memory: a worker would only copy
-    r".*is smaller than the logging interval.*",  # tasks log once an epoch, never by steps
-    r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 on newer torch
-    r".*The `srun` command is available.*",  # a sweep's launcher talks to SLURM itself
-    r".*Checkpoint directory .* exists and is not empty.*",  # a resumed run goes on in its own directory
+    r".*does not have many workers.*",  # data is in memory: a worker would only copy it
+    r".*is smaller than the logging interval.*",  # tasks log once per epoch, never per step
+    r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with newer versions of torch
+    r".*The `srun` command is available.*",  # the sweep launcher talks to SLURM itself
+    r".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own directory
 )
 
 
 def silence_lightning() -> None:
-    """Silence the warnings of `IRRELEVANT_WARNINGS` and Lightning's advert for its own service, and nothing else."""
+    """Filter the `IRRELEVANT_WARNINGS` and Lightning's advertisement for its own service, and nothing else."""
     for message in IRRELEVANT_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advert)
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_is_not_advertisement)
 
 
-def reduce_verbosity() -> None:
-    """Where no run logs, have Lightning tell warnings alone: not which devices there are."""
-    for name, (_, on_terminal) in LOG_LEVELS.items():
-        logging.getLogger(name).setLevel(on_terminal)
-
-
-def _no_advert(record: logging.LogRecord) -> bool:
+def _is_not_advertisement(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 
 
-def add_file_handler(file: Path, terminal: bool = True) -> None:
-    """Send the messages of `LOG_LEVELS` to a file, and to the terminal too.
+def reduce_verbosity() -> None:
+    """Outside of runs, log Lightning's warnings but not its list of devices."""
+    for name, (_, terminal_level) in LOG_LEVELS.items():
+        logging.getLogger(name).setLevel(terminal_level)
 
-    Processes of other ranks write neither: they would say everything again.
+
+def add_file_handler(file: Path, terminal: bool = True) -> None:
+    """Send the messages of `LOG_LEVELS` to a file and to the terminal.
+
+    Other ranks than 0 would repeat every message: they log errors only, to the terminal.
 
     Args:
-        file: appended to; the files of earlier calls are closed.
-        terminal: whether to the terminal too; of many runs at once, each has its file alone.
+        file: the log file, appended to; the files of earlier calls are closed.
+        terminal: log to the terminal, too; off for the jobs of a parallel sweep.
     """
     logging.captureWarnings(True)
-    for name, (in_log, on_terminal) in LOG_LEVELS.items():
+    for name, (file_level, terminal_level) in LOG_LEVELS.items():
         logger = logging.getLogger(name)
         for old in list(logger.handlers):
             logger.removeHandler(old)
             old.close()
         logger.propagate = False
-        logger.setLevel(in_log if rank_zero_only.rank == 0 else logging.ERROR)
+        logger.setLevel(file_level if rank_zero_only.rank == 0 else logging.ERROR)
         if rank_zero_only.rank == 0:
-            logger.addHandler(
-                _handler(logging.FileHandler(file), "%(asctime)s %(levelname)s %(name)s: %(message)s")
-            )
+            to_file = logging.FileHandler(file)
+            to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logger.addHandler(to_file)
         if terminal:
-            shown = _handler(logging.StreamHandler(sys.stdout), "%(message)s")
-            shown.setLevel(on_terminal)
-            logger.addHandler(shown)
-
-
-def _handler(handler: logging.Handler, pattern: str) -> logging.Handler:
-    handler.setFormatter(logging.Formatter(pattern))
-    return handler
+            to_terminal = logging.StreamHandler(sys.stdout)
+            to_terminal.setLevel(terminal_level)
+            logger.addHandler(to_terminal)

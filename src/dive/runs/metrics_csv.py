@@ -1,4 +1,4 @@
-"""The metrics of a run as a table, ``metrics.csv``: a row a step."""
+"""The metrics of a run as a table, ``metrics.csv``, with one row per step."""
 
 import math
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from dive.tasks.metric_mode import metric_mode
 
 
 def read_metrics(path: Path) -> dict[int, Row]:
-    """A metrics table by step; empty where the file does not exist."""
+    """Read a metrics table, by step; empty if the file does not exist."""
     return {int(row.pop("step")): row for row in read_csv(path) if "step" in row}
 
 
 def write_metrics(rows: Mapping[int, Row], path: Path) -> None:
-    """Write the table, replacing the one before as a whole."""
+    """Write the table atomically, in the order of the steps."""
     columns = dict.fromkeys(name for row in rows.values() for name in row)
     write_csv(path, ["step", *columns], ({"step": step, **row} for step, row in sorted(rows.items())))
 
@@ -26,7 +26,7 @@ def final_metrics(rows: Mapping[int, Row]) -> Row:
 
 
 def best_metrics(rows: Mapping[int, Row], metric: str, mode: str = "auto") -> Row:
-    """The row of the epoch in which a metric was best; empty where it was never logged."""
+    """The row of the epoch with the best value of a metric; empty if it was never logged."""
     finite = [row for _, row in sorted(rows.items()) if math.isfinite(row.get(metric, math.nan))]
     if not finite:
         return {}
@@ -34,14 +34,11 @@ def best_metrics(rows: Mapping[int, Row], metric: str, mode: str = "auto") -> Ro
 
 
 def read_partial_metrics(run: Path) -> dict[str, Row]:
-    """``best_metrics`` and ``final_metrics`` metrics of a run that has not come to a result, as far as it came.
-
-    An epoch in which a metric is NaN is not the best.
-    """
+    """The best and final metrics so far of a run without a result; the best epoch has no NaN metric."""
     rows, config = read_metrics(run / "metrics.csv"), load_config(run) or {}
-    sound = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
-    found = {
-        "best": best_metrics(sound, config["monitor"], config.get("mode", "auto")) if "monitor" in config else {},
+    valid = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
+    metrics = {
+        "best": best_metrics(valid, config["monitor"], config.get("mode", "auto")) if "monitor" in config else {},
         "final": final_metrics(rows),
     }
-    return {which: {name: v for name, v in row.items() if name != "epoch"} for which, row in found.items()}
+    return {kind: {name: v for name, v in row.items() if name != "epoch"} for kind, row in metrics.items()}

@@ -1,4 +1,4 @@
-"""Where a run came from: command, code, versions, machine."""
+"""Provenance of a run: command, code version, package versions, machine."""
 
 import os
 import platform
@@ -15,13 +15,13 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def command() -> str:
-    """What was typed to start this process, as a shell would take it again."""
+    """The command that started this process, quoted for a shell."""
     return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, and the revision of the code (None outside a git checkout)."""
-    import torch  # slow: sweeps ask for the code's revision alone
+    """Package versions, machine, and git revision (None outside a git checkout)."""
+    import torch  # slow; sweeps need only the code version
 
     return {
         "git_revision": _git("rev-parse", "HEAD"),
@@ -38,20 +38,20 @@ def environment() -> dict[str, Any]:
 
 
 def code_diff() -> str:
-    """What the working tree changes against that revision, untracked files named; empty for a clean tree."""
+    """The diff of the working tree and the names of untracked files; empty for a clean tree."""
     diff = _git("diff", "--no-ext-diff", "--no-color", "--binary", "HEAD") or ""
     untracked = _git("ls-files", "--others", "--exclude-standard", "--full-name", ":/") or ""
     return diff + "".join(f"untracked: {name}\n" for name in untracked.splitlines())
 
 
 def code_version() -> str:
-    """A text that tells one state of the code from another; empty outside a git checkout."""
+    """The current code version: revision, newline, `code_diff`; empty outside a git checkout."""
     revision = _git("rev-parse", "HEAD")
     return f"{revision}\n{code_diff()}" if revision else ""
 
 
 def describe_code(code: str) -> str:
-    """A state of the code that `code_version` tells, as one would name it.
+    """Format a `code_version` for a message.
 
     >>> describe_code("0123456789"), describe_code("0123456789" + chr(10) + "diff --git")
     ('0123456', '0123456 with changes')
@@ -61,7 +61,7 @@ def describe_code(code: str) -> str:
 
 
 def recorded_code_version(directory: Path) -> str:
-    """The same of a run, by its ``environment.json`` and ``code.diff``; empty where it recorded none."""
+    """The `code_version` that a run recorded in ``environment.json`` and ``code.diff``; empty if there is none."""
     revision = load_environment(directory).get("git_revision")
     try:
         return f"{revision}\n{(directory / 'code.diff').read_text()}" if revision else ""
@@ -70,15 +70,11 @@ def recorded_code_version(directory: Path) -> str:
 
 
 def _git(*args: str) -> str | None:
+    folder = Path(__file__).parent
     try:
-        done = subprocess.run(
-            ["git", *args],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=True,
-        )
+        output = subprocess.run(
+            ["git", *args], cwd=folder, capture_output=True, text=True, errors="replace", check=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() if args[0] != "diff" else done.stdout
+    return output if args[0] == "diff" else output.strip()

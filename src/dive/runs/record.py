@@ -1,4 +1,4 @@
-"""What a run's directory says of it: its configuration, its result, and how two configurations differ."""
+"""The recorded configuration, environment and result of a run, and how two configurations differ."""
 
 import json
 import math
@@ -12,25 +12,25 @@ from dive.runs.lock import is_locked
 
 Config = dict[str, Any]
 
-# How a run came about, not what it is: two runs that differ in these alone are the same.
+# Keys that say how a run was started, not what it computes: two runs that differ only in these are the same.
 NON_IDENTITY_KEYS = ("resume", "sweep", "tune", "find_lr", "find_batch_size")
 
-# The same, written in C, ten times as fast: a sweep may have a thousand jobs.
+# The C implementation is ten times as fast, which matters for sweeps of a thousand jobs.
 YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def comparable_config(config: Config) -> Config:
-    """A configuration without the `NON_IDENTITY_KEYS` of its run."""
+    """A configuration without its `NON_IDENTITY_KEYS`."""
     return {key: value for key, value in config.items() if key not in NON_IDENTITY_KEYS}
 
 
 def fingerprint(config: Config) -> str:
-    """A text that is the same for the same runs, and for those only."""
+    """A string that is equal for two configurations if and only if they define the same run."""
     return json.dumps(comparable_config(config), sort_keys=True, default=str)
 
 
 def load_config(directory: Path) -> Config | None:
-    """What a run's ``config.yaml`` holds; None where there is none that can be read."""
+    """Load the ``config.yaml`` of a run; None if it is missing or corrupt."""
     try:
         config = yaml.load((directory / "config.yaml").read_text(), YAML_LOADER)
     except (FileNotFoundError, yaml.YAMLError):
@@ -39,16 +39,20 @@ def load_config(directory: Path) -> Config | None:
 
 
 def load_result(directory: Path) -> dict[str, Any]:
-    """What a run's ``result.json`` holds; a run without a sound one has the status ``running``, or was cut off."""
-    result = _mapping(directory / "result.json")
+    """Load the ``result.json`` of a run.
+
+    Without a valid one, the status of a run that has started is ``running``, though it may have been killed.
+    """
+    result = _load_json(directory / "result.json")
     rows = result.get("metrics", {})
-    if isinstance(result.get("status"), str) and isinstance(rows, dict) and all(map(_is_mapping, rows.values())):
+    valid_rows = isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
+    if isinstance(result.get("status"), str) and valid_rows:
         return result
-    return {"status": "running" if (directory / "config.yaml").exists() else "missing"}
+    return {"status": "running" if (directory / "config.yaml").exists() else "not started"}
 
 
 def load_result_or_partial(directory: Path) -> dict[str, Any]:
-    """The same, with the status ``interrupted`` where nobody is at the run any more, as after ``kill -9``."""
+    """Load a result as `load_result` does; a run without a process, as after ``kill -9``, is ``interrupted``."""
     result = load_result(directory)
     if result["status"] == "running" and not is_locked(directory):
         return {"status": "interrupted"}
@@ -56,7 +60,7 @@ def load_result_or_partial(directory: Path) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> Any:
-    """Plain containers as JSON can hold them: with null for NaN and infinities, which it does not have.
+    """Convert plain containers to JSON types: NaN and infinities, which JSON does not have, become null.
 
     >>> to_json({"val/acc": 0.5, "val/loss": float("nan")})
     {'val/acc': 0.5, 'val/loss': None}
@@ -69,39 +73,35 @@ def to_json(value: Any) -> Any:
 
 
 def load_environment(directory: Path) -> dict[str, Any]:
-    """What a run's ``environment.json`` holds; empty where there is none that can be read."""
-    return _mapping(directory / "environment.json")
+    """Load the ``environment.json`` of a run; empty if it is missing or corrupt."""
+    return _load_json(directory / "environment.json")
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # also of letters that are none
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # ValueError: invalid JSON or invalid UTF-8
         return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, dict)
+    return content if isinstance(content, dict) else {}
 
 
 def diff_configs(old: Config, new: Config) -> list[str]:
-    """What differs between two configurations, one line a key.
+    """Format the differences of two configurations, one line per key.
 
     >>> diff_configs({"optimizer": {"lr": 0.1}, "seed": 0}, {"optimizer": {"lr": 0.3}, "seed": 0})
     ['optimizer.lr: 0.1 -> 0.3']
     """
     before, after = dict(flatten(comparable_config(old))), dict(flatten(comparable_config(new)))
-    missing = "(none)"
+    pairs = {key: (before.get(key, "(none)"), after.get(key, "(none)")) for key in [*before, *after]}
     return [
-        f"{key}: {before.get(key, missing)} -> {after.get(key, missing)}"
-        for key in dict.fromkeys([*before, *after])
-        if json.dumps(before.get(key, missing), default=str) != json.dumps(after.get(key, missing), default=str)
+        f"{key}: {a} -> {b}"
+        for key, (a, b) in pairs.items()
+        if json.dumps(a, default=str) != json.dumps(b, default=str)
     ]
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested keys joined by dots, with their values.
+    """Yield all values, with nested keys joined by dots.
 
     >>> dict(flatten({"optimizer": {"lr": 0.1}, "w": [2, -3.4]}))
     {'optimizer.lr': 0.1, 'w': [2, -3.4]}

@@ -1,4 +1,4 @@
-"""The states of all random-number generators, as plain containers and tensors."""
+"""The states of all random number generators, as plain containers and tensors."""
 
 import random
 from typing import Any
@@ -10,7 +10,7 @@ State = dict[str, Any]
 
 
 def get_rng_state() -> State:
-    """Where Python, NumPy, torch and every CUDA device stand in their random numbers.
+    """The states of the generators of Python, NumPy, torch and every CUDA device.
 
     >>> state = get_rng_state()
     >>> first = random.random(), np.random.rand(), torch.rand(1)
@@ -21,7 +21,7 @@ def get_rng_state() -> State:
     version, words, gauss_next = random.getstate()
     _, keys, *rest = np.random.get_state(legacy=True)
     return {
-        # Hundreds of numbers each: as tensors, a checkpoint of a small model is written in half the time.
+        # Hundreds of numbers each: tensors halve the time to save the checkpoint of a small model.
         "python": [version, torch.tensor(words), gauss_next],
         "numpy": [torch.tensor(np.asarray(keys, dtype=np.int64)), *rest],
         "torch": torch.get_rng_state(),
@@ -30,14 +30,14 @@ def get_rng_state() -> State:
 
 
 def set_rng_state(state: State) -> None:
-    """Go on from a state that `get_rng_state` told.
+    """Restore a state of `get_rng_state`.
 
-    Devices that there are no more, and those that came later, are left alone.
+    CUDA devices that no longer exist, or that the state does not include, are skipped.
     """
     version, words, gauss_next = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss_next))
     keys, *rest = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"].cpu())
-    for device, told in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(told.cpu(), device)
+    for device, device_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(device_state.cpu(), device)

@@ -1,4 +1,4 @@
-"""A run is a directory that tells its whole story."""
+"""A training run and its directory."""
 
 import json
 import logging
@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -36,142 +36,128 @@ CHECKPOINT_NAMES = ("last.ckpt", "best.ckpt")
 PROC_STATUS = Path("/proc/self/status")
 
 
+@dataclass
 class Run:
-    """One training run and its directory, from the claim to ``result.json``, which is written last.
+    """A training run and its directory, from acquiring its lock to writing ``result.json``, always the last file.
 
-    On entering, the directory is claimed and the story's beginning written: ``config.yaml``, ``command.txt``,
-    ``environment.json``, ``code.diff``, ``train.log``. On leaving without `finish`, the result says failed or
-    interrupted, and why. Within, SIGTERM and Ctrl-C are heeded as `dive.runs.signals` tells.
+    On entry, it locks the directory and writes ``config.yaml``, ``command.txt``, ``environment.json``,
+    ``code.diff`` and ``train.log``. On exit without `finish`, the result has the status ``failed`` or
+    ``interrupted`` and the reason. In between, SIGTERM and Ctrl-C are handled by `dive.runs.signals`.
 
     Args:
-        directory: new or empty but for Hydra's own files; with `resume`, that of an earlier run.
+        directory: new, or empty except for Hydra's own files; with `resume`, the directory of an earlier run.
         config: the resolved configuration.
-        command: that repeats the run; None for what was typed to start this process.
-        resume: go on with the run in this directory.
-        quiet: say nothing on the terminal: the run is one of many.
+        command: the command that repeats the run; by default, the command line of this process.
+        resume: resume the run in this directory.
+        quiet: log to the file only, not to the terminal.
 
     Raises:
-        RunError: (on entering) the directory holds another run, one that still goes, nothing to resume, or another
-            configuration.
+        RunError: (on entry) the directory contains another run, or one in progress; or, with `resume`, there is no
+            checkpoint, or the configuration has changed.
 
     Attributes:
-        checkpoint: where to go on from: the last one, or else the best; None for a new run.
+        checkpoint: the checkpoint to resume from: the last one if it is valid, else the best; None for a new run.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: dict[str, Any],
-        command: str | None = None,
-        resume: bool = False,
-        quiet: bool = False,
-    ) -> None:
-        self.directory = directory
-        self.config = config
-        self.command = command or provenance.command()
-        self.resume = resume
-        self.quiet = quiet
-        self.checkpoint: Path | None = None
-        self._start = time.perf_counter()
-        self._within = ExitStack()
+    directory: Path
+    config: dict[str, Any]
+    command: str | None = None
+    resume: bool = False
+    quiet: bool = False
+    checkpoint: Path | None = field(default=None, init=False)
+    _start: float = field(default_factory=time.perf_counter, init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Self:
-        with ExitStack() as entered:
-            passed_over = self._find_checkpoint() if self.resume else []
+        with ExitStack() as stack:
+            skipped = self._find_checkpoint() if self.resume else []
             if rank_zero_only.rank == 0:
-                self._claim(entered)
-                self._tell()
-            entered.enter_context(SignalHandlers(self._leave_at_once))
-            self._within = entered.pop_all()
+                self._lock(stack)
+                self._write_metadata()
+            stack.enter_context(SignalHandlers(self._on_forced_exit))
+            self._stack = stack.pop_all()
         add_file_handler(self.directory / "train.log", terminal=not self.quiet)
-        for why in passed_over:
-            log.warning("%s; going on from %s", why, self.checkpoint)
+        for problem in skipped:
+            log.warning("%s; resuming from %s", problem, self.checkpoint)
         return self
 
     def _find_checkpoint(self) -> list[str]:
-        kept = [self.directory / "checkpoints" / name for name in CHECKPOINT_NAMES]
-        self.checkpoint, wrong = latest_valid_checkpoint(kept)
+        paths = [self.directory / "checkpoints" / name for name in CHECKPOINT_NAMES]
+        self.checkpoint, problems = latest_valid_checkpoint(paths)
         if self.checkpoint is None:
-            raise RunError(f"resume={self.directory}: nothing to go on from: {'; '.join(wrong)}")
-        return wrong
+            raise RunError(f"resume={self.directory}: no checkpoint to resume from: {'; '.join(problems)}")
+        return problems
 
-    def _claim(self, entered: ExitStack) -> None:
+    def _lock(self, stack: ExitStack) -> None:
         if not self.resume:
             self.directory.mkdir(parents=True, exist_ok=True)
         try:
-            entered.enter_context(FileLock(self.directory / LOCK_FILE, blocking=False))
+            stack.enter_context(FileLock(self.directory / LOCK_FILE, blocking=False))
         except Timeout:
-            raise RunError(f"{self.directory}: a run is under way in it") from None
+            raise RunError(f"{self.directory}: another process is running in this directory") from None
         if self.checkpoint is not None:
             check_resume_compatible(self.directory, load_checkpoint(self.checkpoint), self.config)
             remove_temp_files(self.directory)
             remove_temp_files(self.directory / "checkpoints")
         elif (self.directory / "config.yaml").exists():
             raise RunError(
-                f"{self.directory} already holds a run; choose another hydra.run.dir, or go on with it: "
+                f"{self.directory} already contains a run; choose another hydra.run.dir, or resume it: "
                 f"resume={self.directory}"
             )
 
-    def _tell(self) -> None:
+    def _write_metadata(self) -> None:
         (self.directory / "result.json").unlink(missing_ok=True)
         with (self.directory / "command.txt").open("a") as file:
-            file.write(self.command + "\n")
+            file.write(f"{self.command or provenance.command()}\n")
         atomic_write(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         atomic_write(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
         atomic_write(self.directory / "code.diff", provenance.code_diff())
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Write ``result.json``: the run is done.
-
-        Args:
-            result: what came out, in JSON's types.
-        """
+        """Write ``result.json`` with the status ``finished`` and these entries, in JSON types."""
         self._write_result({"status": "finished", **result})
 
     def _write_result(self, result: dict[str, Any]) -> None:
         if rank_zero_only.rank == 0:
             result |= {"seconds": time.perf_counter() - self._start, "peak_memory_mb": peak_memory_mb()}
-            atomic_write(
-                self.directory / "result.json", json.dumps(to_json(result), indent=2) + "\n", durable=True
-            )
+            content = json.dumps(to_json(result), indent=2) + "\n"
+            atomic_write(self.directory / "result.json", content, durable=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._within:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        with self._stack:
             if error is None:
                 return
-            if isinstance(error, SIGTERMException | KeyboardInterrupt):  # where `Signals` leaves them to others
+            if isinstance(
+                error, SIGTERMException | KeyboardInterrupt
+            ):  # raised where SignalHandlers are not active
                 error = RunInterrupted(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
             if isinstance(error, RunInterrupted):
-                self._write_interrupted(error.exit_code)
-                log.info("%s", self._last_words())
+                log.info("%s", self._interrupted(error.exit_code))
                 raise SystemExit(error.exit_code) from error
             log.debug("the run failed", exc_info=error)
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             try:
-                self._write_result({"status": "failed", "error": why})
-            except OSError as unwritten:  # a full disk, say: what went wrong first is passed on
-                log.error("%s: no result: %s", self.directory, unwritten.strerror)
+                self._write_result({"status": "failed", "error": reason})
+            except OSError as write_error:  # such as a full disk; the original error must propagate
+                log.error("%s: result.json cannot be written: %s", self.directory, write_error.strerror)
 
-    def _write_interrupted(self, exit_code: int) -> None:
+    def _interrupted(self, exit_code: int) -> str:
         self._write_result({"status": "interrupted", "error": signal.Signals(exit_code - 128).name})
-
-    def _last_words(self) -> str:
         if any((self.directory / "checkpoints" / name).is_file() for name in CHECKPOINT_NAMES):
-            return f"interrupted; to go on: python train.py resume={self.directory}"
-        return f"interrupted; nothing had been saved, {self.directory} cannot be gone on with"
+            return f"interrupted; to resume: python train.py resume={self.directory}"
+        return f"interrupted before the first checkpoint; {self.directory} cannot be resumed"
 
-    def _leave_at_once(self, exit_code: int) -> None:
-        self._write_interrupted(exit_code)
-        os.write(1, f"{self._last_words()}\n".encode())
+    def _on_forced_exit(self, exit_code: int) -> None:
+        os.write(1, f"{self._interrupted(exit_code)}\n".encode())
 
 
 def peak_memory_mb() -> dict[str, float]:
-    """The most memory this process has held, and the most tensors on each GPU have taken, in 10^6 bytes."""
-    if PROC_STATUS.exists():  # on Linux the other figure is at least what the process held that started this one
-        held = int(re.findall(r"VmHWM:\s*(\d+) kB", PROC_STATUS.read_text())[0]) * 1024
+    """The peak memory of this process and of the tensors on each GPU, in 10^6 bytes."""
+    if (
+        PROC_STATUS.exists()
+    ):  # on Linux, ru_maxrss also counts the process that started this one; psutil has no peak
+        peak = int(re.findall(r"VmHWM:\s*(\d+) kB", PROC_STATUS.read_text())[0]) * 1024
     else:
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    peak = {"cpu": held / 1e6}
-    return peak | {f"cuda:{i}": torch.cuda.max_memory_allocated(i) / 1e6 for i in range(torch.cuda.device_count())}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    gpus = range(torch.cuda.device_count())
+    return {"cpu": peak / 1e6} | {f"cuda:{i}": torch.cuda.max_memory_allocated(i) / 1e6 for i in gpus}

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run saves where it stands, says that it was interrupted, and leaves in bounded time."""
+"""SIGTERM and Ctrl-C: the run saves a checkpoint, records the interruption and exits within a bounded time."""
 
 import multiprocessing
 import os
@@ -6,24 +6,23 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
-GRACE_PERIOD_S = (
-    8.0  # to come to the end of a step and save; less than `dive.sweeps.launchers.process_pool` waits for a job
-)
+# Time to finish a step and save; shorter than the grace period of `dive.sweeps.launchers.process_pool`.
+GRACE_PERIOD_S = 8.0
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# SLURM's warning that time is up, where somebody listens for it (`dive.sweeps.launchers.preemption`), is the same as SIGTERM.
+# SLURM's warning before the time limit. With a handler (`dive.sweeps.launchers.preemption`), it counts as SIGTERM.
 SLURM_WARNING_SIGNAL = signal.SIGUSR1
 
 
 class RunInterrupted(BaseException):
-    """A signal asked to leave.
+    """A signal requested that the run end.
 
     Attributes:
-        exit_code: what a shell expects of a program that was ended by the signal.
+        exit_code: 128 + the signal's number, as shells report it.
     """
 
     def __init__(self, number: int) -> None:
@@ -31,92 +30,88 @@ class RunInterrupted(BaseException):
         self.exit_code = 128 + (signal.SIGTERM if number == SLURM_WARNING_SIGNAL else number)
 
 
-_at_next_step: Callable[[RunInterrupted], None] | None = None
+_on_interrupt: Callable[[RunInterrupted], None] | None = None
 
 
-def defer_interrupt(ask: Callable[[RunInterrupted], None] | None) -> None:
-    """Have training asked to save and leave, when a signal comes; else a signal raises `RunInterrupted` at once.
+def defer_interrupt(callback: Callable[[RunInterrupted], None] | None) -> None:
+    """Have signals call `callback` with the exception to raise once the current step is finished and saved.
 
-    Args:
-        ask: is given what to raise, once a step is through and saved; None when there is nothing to save any more.
+    Without a callback, when there is nothing to save, signals raise `RunInterrupted` immediately.
     """
-    global _at_next_step
-    _at_next_step = ask
+    global _on_interrupt
+    _on_interrupt = callback
 
 
 @contextmanager
 def shield_from_interrupt() -> Iterator[None]:
-    """Let a block that must not be cut in two come to its end before a signal is heeded, as it would have been."""
-    held: list[RunInterrupted] = []
-    before = _at_next_step
-    defer_interrupt(held.append)
+    """Hold back signals until the end of a block, then handle them as they would have been handled before it."""
+    pending: list[RunInterrupted] = []
+    previous = _on_interrupt
+    defer_interrupt(pending.append)
     try:
         yield
     finally:
-        defer_interrupt(before)
-    for interruption in held:
-        if before is None:
+        defer_interrupt(previous)
+    for interruption in pending:
+        if previous is None:
             raise interruption
-        before(interruption)
+        previous(interruption)
 
 
 class SignalHandlers:
-    """Heeds `SIGNALS` while it is entered; elsewhere than in the main thread, it does nothing.
+    """Context manager that handles `SIGNALS`; outside the main thread, it does nothing.
 
     Args:
-        last_words: said with the exit code before the process is gone without unwinding: when `GRACE_PERIOD_S` are over,
-            or after a second Ctrl-C.
+        on_forced_exit: called with the exit code before the process exits without unwinding the stack: when
+            `GRACE_PERIOD_S` have passed, or after a second Ctrl-C.
 
     Attributes:
-        received: the signal that came, if one did.
+        received: the first signal received, if any.
     """
 
-    def __init__(self, last_words: Callable[[int], None]) -> None:
+    def __init__(self, on_forced_exit: Callable[[int], None]) -> None:
         self.received: int | None = None
-        self._last_words = last_words
-        self._before: dict[int, Any] = {}
+        self._on_forced_exit = on_forced_exit
+        self._previous: dict[int, Any] = {}
         self._deadline: threading.Timer | None = None
         self._pid = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            heard = [
-                *SIGNALS,
-                *([SLURM_WARNING_SIGNAL] if callable(signal.getsignal(SLURM_WARNING_SIGNAL)) else []),
-            ]
-            self._before = {number: signal.signal(number, self._receive) for number in heard}
+            has_slurm_handler = callable(signal.getsignal(SLURM_WARNING_SIGNAL))
+            handled = (*SIGNALS, SLURM_WARNING_SIGNAL) if has_slurm_handler else SIGNALS
+            self._previous = {number: signal.signal(number, self._receive) for number in handled}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         defer_interrupt(None)
         if self._deadline is not None:
             self._deadline.cancel()
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._pid:  # forked within, and not the run itself
+        if os.getpid() != self._pid:  # in a forked child, which is not the run itself
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
         if self.received is not None:
             if number == signal.SIGINT:
-                self._leave(number)
-            return  # clusters say SIGTERM several times
+                self._force_exit(number)
+            return  # clusters send SIGTERM repeatedly
         self.received = number
-        self._deadline = threading.Timer(GRACE_PERIOD_S, self._leave, (number,))
+        self._deadline = threading.Timer(GRACE_PERIOD_S, self._force_exit, (number,))
         self._deadline.daemon = True
         self._deadline.start()
-        if _at_next_step is None:
+        if _on_interrupt is None:
             raise RunInterrupted(number)
-        _at_next_step(RunInterrupted(number))
+        _on_interrupt(RunInterrupted(number))
 
-    def _leave(self, number: int) -> None:
+    def _force_exit(self, number: int) -> None:
+        exit_code = RunInterrupted(number).exit_code
         try:
-            self._last_words(RunInterrupted(number).exit_code)
+            self._on_forced_exit(exit_code)
         finally:
             for child in multiprocessing.active_children():
                 child.kill()
-            os._exit(RunInterrupted(number).exit_code)
+            os._exit(exit_code)

@@ -1,1 +1,1 @@
-"""Sweeps: directories of runs that are named by what varies, finish when said again, and survive failures."""
+"""Sweeps: directories of runs named by the parameters that vary, resumable, with failures isolated per job."""

@@ -1,4 +1,4 @@
-"""The sweep that this command runs: opened by the launcher, reported and closed when the command ends."""
+"""The sweep session of the current command: opened by the launcher, reported and closed when the command ends."""
 
 import shlex
 import sys
@@ -13,7 +13,7 @@ _session: SweepSession | None = None
 
 
 def get_session(directory: Path, monitor: str, mode: str) -> SweepSession:
-    """The session of this command's sweep, opened at the first call: a search launches many times."""
+    """The session of this command, created by the first call: a search calls the launcher many times."""
     global _session
     if _session is None:
         _session = SweepSession(directory, monitor, mode)
@@ -22,26 +22,26 @@ def get_session(directory: Path, monitor: str, mode: str) -> SweepSession:
 
 @contextmanager
 def report_on_exit() -> Iterator[None]:
-    """Close whatever sweep is opened within, and report it, finished or not.
+    """Close the session that was opened inside this context and report the sweep, also after an error.
 
     Raises:
-        RunError: the sweep is through, and jobs of it failed.
+        RunError: the command completed, but jobs failed or did not finish.
     """
     global _session
-    opened, stopped = None, True
+    completed = False
     try:
         yield
-        stopped = False
+        completed = True
     finally:
-        opened, _session = _session, None
-        if opened is not None:
-            from dive.sweeps import report  # slow to import, and needed only at the end
+        session, _session = _session, None
+        if session is not None:
+            from dive.sweeps import report  # slow to import and needed only here
 
-            opened.close()
-            if opened.started:
-                table = report.write_report(opened.sweep.directory)
-                report.print_report(table, opened.console)
-                if stopped or table.unfinished:
-                    opened.console.print(f"to go on, say it again: {shlex.join(['python', *sys.argv])}")
-    if opened is not None and opened.started and (failures := report.failure_summary(table, opened.requested)):
+            session.close()
+            if session.started:
+                table = report.write_report(session.sweep.directory)
+                report.print_report(table, session.console)
+                if not completed or table.unfinished:
+                    session.console.print(f"to resume, rerun: {shlex.join(['python', *sys.argv])}")
+    if session is not None and session.started and (failures := report.failure_summary(table, session.requested)):
         raise RunError(failures)

@@ -1,4 +1,4 @@
-"""A job of a sweep, and its directory."""
+"""One job of a sweep and its run directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from dive.runs.record import Config
 
-# Where runs go that make room for others, in the sweep's directory.
+# Runs that were replaced are moved here, inside the sweep directory.
 ARCHIVE = ".earlier"
 
-# What tells TensorBoard's HParams of a job. Its name comes after those of the run's own events.
+# Event file for TensorBoard's HParams tab. The name sorts after the event files of the run itself.
 HPARAMS_FILE = "events.out.tfevents.hparams"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One of a sweep's jobs.
+    """One job of a sweep.
 
     Attributes:
-        number: its place in the sweep, from 0.
-        overrides: what was typed for it.
-        config: its resolved configuration.
-        directory: of its run.
+        number: index in the sweep, from 0.
+        overrides: Hydra overrides of this job, as typed.
+        config: resolved configuration.
+        directory: run directory.
     """
 
     number: int
@@ -31,30 +31,30 @@ class Job:
 
     @property
     def name(self) -> str:
-        """That of its directory."""
+        """The name of the run directory."""
         return self.directory.name
 
 
-def overrides_by_key(words: Sequence[str]) -> dict[str, str]:
-    """Overrides, values by keys.
+def overrides_by_key(overrides: Sequence[str]) -> dict[str, str]:
+    """Split overrides into keys and values; the last one of a repeated key wins, as in Hydra.
 
     >>> overrides_by_key(["model=mlp", "+data.crop=[1,2]"])
     {'model': 'mlp', 'data.crop': '[1,2]'}
     """
-    return {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
+    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in overrides)}
 
 
 def archive_path(directory: Path) -> Path:
-    """Where a job's directory would go, to make room for another."""
-    earlier = directory.parent / ARCHIVE
-    taken = [path.name.rpartition(".") for path in earlier.glob("*")]
-    numbers = [int(number) for name, _, number in taken if name == directory.name and number.isdigit()]
-    return earlier / f"{directory.name}.{max(numbers, default=0) + 1}"
+    """The next free path in the archive for a job's run directory, such as ``.earlier/seed=0.1``."""
+    archive = directory.parent / ARCHIVE
+    archived = [path.name.rpartition(".") for path in archive.glob("*")]
+    numbers = [int(number) for name, _, number in archived if name == directory.name and number.isdigit()]
+    return archive / f"{directory.name}.{max(numbers, default=0) + 1}"
 
 
 def archive_run(directory: Path) -> None:
-    """Make room for another run in a job's directory."""
-    aside = archive_path(directory)
-    aside.parent.mkdir(exist_ok=True)
-    directory.rename(aside)
-    (aside / HPARAMS_FILE).unlink(missing_ok=True)  # it is no job of the sweep any more
+    """Move a run directory into the archive, so that a new run can use its name."""
+    target = archive_path(directory)
+    target.parent.mkdir(exist_ok=True)
+    directory.rename(target)
+    (target / HPARAMS_FILE).unlink(missing_ok=True)  # an archived run is not a row of the HParams tab

@@ -1,4 +1,4 @@
-"""What a sweep's directory says of the sweep: what was asked for."""
+"""The manifest of a sweep, ``sweep.json``: the parameters that vary and the jobs that were requested."""
 
 import json
 from pathlib import Path
@@ -9,20 +9,19 @@ from dive.errors import RunError
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """What a sweep's ``sweep.json`` holds: ``varied`` keys, and ``jobs`` by name; both empty for a new sweep.
+    """Read ``sweep.json``: the keys in ``varied``, and ``jobs`` by name; both are empty for a new sweep.
 
     Raises:
-        RunError: the file is damaged, or names as jobs what is not in the sweep's directory.
+        RunError: the file is corrupt, or a job name points outside the sweep directory.
     """
+    path = directory / MANIFEST
     try:
-        record = json.loads((directory / MANIFEST).read_text())
-        found = {"varied": list(record["varied"]), "jobs": dict(record["jobs"])}
+        content = json.loads(path.read_text())
+        manifest = {"varied": list(content["varied"]), "jobs": dict(content["jobs"])}
     except FileNotFoundError:
         return {"varied": [], "jobs": {}}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{directory / MANIFEST} is damaged ({error}); move it away: the jobs keep their results"
-        ) from error
-    if strange := [name for name in found["jobs"] if name in ("", ".", "..") or Path(name).name != name]:
-        raise RunError(f"{directory / MANIFEST}: {strange[0]!r} is no name of a job")
-    return found
+        raise RunError(f"{path} is corrupt ({error}); move it away and rerun: jobs keep their results") from error
+    if invalid := [name for name in manifest["jobs"] if name in ("", ".", "..") or Path(name).name != name]:
+        raise RunError(f"{path}: {invalid[0]!r} is not a valid job name")
+    return manifest

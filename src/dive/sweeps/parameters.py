@@ -1,4 +1,4 @@
-"""What was asked for of each job of a sweep, and in what of it they differ."""
+"""The parameters of each job of a sweep, and which of them vary."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,41 +7,41 @@ from typing import Any
 from dive.runs.record import flatten, load_config
 from dive.sweeps.job import overrides_by_key
 
-DEFAULT_LABEL = "default"  # a setting that has no short name of its own
+DEFAULT_LABEL = "default"  # shown for a group of settings, which has no single value
 
 
 def job_parameters(
     directory: Path, jobs: Mapping[str, Sequence[str]], varied: Sequence[str]
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """What each job has of all that was typed for any of them, and which keys of that vary.
+    """Collect the value of every overridden key for every job, and find the keys that vary.
 
     Args:
-        directory: of the sweep.
-        jobs: what was typed for each, by name.
-        varied: keys that vary within a command; others may vary between commands.
+        directory: sweep directory.
+        jobs: overrides of each job, by job name.
+        varied: keys that vary within one command; other keys may vary between commands.
 
     Returns:
-        Values by job and key, as `format_value` has them, and the keys that vary.
+        Values by job and key, formatted by `format_value`, and the keys that vary.
     """
-    typed = {name: overrides_by_key(words) for name, words in jobs.items()}
-    keys = dict.fromkeys([*varied, *(key for words in typed.values() for key in words)])
-    found = {}
-    for name, known in typed.items():
-        if not known.keys() >= keys.keys():  # asked for when a key was at its default
-            known = dict(flatten(load_config(directory / name) or {})) | known
-        found[name] = {key: format_value(known[key]) if key in known else DEFAULT_LABEL for key in keys}
-    return found, [key for key in keys if key in varied or len({row[key] for row in found.values()}) > 1]
+    overrides = {name: overrides_by_key(words) for name, words in jobs.items()}
+    keys = dict.fromkeys([*varied, *(key for values in overrides.values() for key in values)])
+    parameters = {}
+    for name, values in overrides.items():
+        if not values.keys() >= keys.keys():  # this job used the default of some key
+            values = dict(flatten(load_config(directory / name) or {})) | values
+        parameters[name] = {key: format_value(values[key]) if key in values else DEFAULT_LABEL for key in keys}
+    return parameters, [key for key in keys if key in varied or len({row[key] for row in parameters.values()}) > 1]
 
 
 def format_value(value: Any) -> str:
-    """A value of a key, the same however it was written, and whether it was typed or stood in the configuration.
+    """Format a value so that equal values look equal, whether typed as an override or read from a configuration.
 
     >>> format_value("0.10"), format_value(0.1), format_value("[8, 8]"), format_value([8, 8]), format_value(True)
     ('0.1', '0.1', '[8,8]', '[8,8]', 'true')
     >>> format_value("True"), format_value(None), format_value("null"), format_value({"lr": 0.1})
     ('true', 'null', 'null', 'default')
     """
-    if isinstance(value, dict):  # a group of settings that no word names
+    if isinstance(value, dict):  # a config group that was not overridden
         return DEFAULT_LABEL
     if isinstance(value, list):
         return f"[{','.join(format_value(item) for item in value)}]"

@@ -1,4 +1,4 @@
-"""Whether every job of a sweep can be run, told before the first is."""
+"""Validation of all jobs of a sweep before the first one starts."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,53 +9,47 @@ from dive.sweeps.launchers.process_pool import ProcessJob, run_jobs
 
 
 def validate_jobs(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Check jobs in another process, which imports what they need, when this one has not.
-
-    Args:
-        configs: name and resolved configuration of each job.
+    """Validate jobs, given as (name, resolved configuration), in a subprocess that imports torch.
 
     Raises:
-        ConfigError: some cannot be run; the message has a line for each mistake.
+        ConfigError: some jobs are invalid; the message has one line per mistake.
     """
     if not configs:
         return
-    for _, checked in run_jobs([ProcessJob(partial(find_problems, configs))], workers=1, threads=1):
-        if checked.error is not None or checked.value:
-            raise ConfigError(checked.error or "\n".join(checked.value))
+    for _, result in run_jobs([ProcessJob(partial(find_problems, configs))], workers=1, threads=1):
+        if result.error is not None or result.value:
+            raise ConfigError(result.error or "\n".join(result.value))
 
 
 def find_problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """What is wrong with the jobs, a line each; a line that many share is told once, with the first.
+    """Validate jobs and return one line per mistake; a mistake that several jobs share is listed once.
 
-    Their objects are built, but for data, which are not loaded, and trainers.
-
-    Args:
-        configs: name and resolved configuration of each job.
+    Tasks and data modules are instantiated, but no data is loaded and no trainer is built.
     """
-    import torch  # slow to import, as what follows: this is for a process that has done so
+    import torch  # slow to import, like the modules below; this function runs in a subprocess
 
     from dive.config.tuner_request import requested_tuner
-    from dive.config.validation import validate_config as check_config
+    from dive.config.validation import validate_config
     from dive.training import instantiate
 
-    found: dict[str, list[str]] = {}
+    jobs_by_problem: dict[str, list[str]] = {}
     for name, config in configs:
         try:
-            check_config(config)
+            validate_config(config)
             if "task" not in config:
                 continue
-            if (search := requested_tuner(dict(config))) is not None:
-                raise ConfigError(f"{search}=true: a search is no job of a sweep; leave out -m")
-            with torch.device("meta"):  # where weights have shapes and take up nothing
+            if (tuner := requested_tuner(dict(config))) is not None:
+                raise ConfigError(f"{tuner}=true: cannot be used in a sweep; remove -m")
+            with torch.device("meta"):  # parameters have shapes but take no memory
                 instantiate.instantiate_task(dict(config), instantiate.instantiate_datamodule(dict(config)))
         except ConfigError as error:
             for line in str(error).splitlines():
-                found.setdefault(line, []).append(name)
-    return [f"{line} (in {group_names(names)})" for line, names in found.items()]
+                jobs_by_problem.setdefault(line, []).append(name)
+    return [f"{line} (in {group_names(names)})" for line, names in jobs_by_problem.items()]
 
 
 def group_names(names: Sequence[str]) -> str:
-    """The first of some jobs, and how many more.
+    """The name of the first job and the number of further ones.
 
     >>> group_names(["seed=0", "seed=1", "seed=2"]), group_names(["seed=0"])
     ('seed=0 and 2 more', 'seed=0')

@@ -1,8 +1,7 @@
-"""One line for a whole sweep: how far it is, what is best so far, how long it will take."""
+"""Progress of a sweep in one line: jobs done, the best score so far, the estimated time left."""
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -13,13 +12,13 @@ from dive.tasks.metric_mode import metric_mode
 
 
 class SweepProgress:
-    """Tells of jobs as they end: on a terminal in one line that changes, elsewhere in a line a job.
+    """Displays progress: one status line that is updated on a terminal, otherwise one line per finished job.
 
     Args:
-        total: jobs of the sweep.
-        monitor: the metric by which jobs are scored.
-        mode: of that metric: ``"min"``, ``"max"`` or ``"auto"``.
-        console: where to tell.
+        total: number of jobs.
+        monitor: metric that scores the jobs.
+        mode: ``"min"``, ``"max"`` or ``"auto"``, of that metric.
+        console: where to print.
     """
 
     def __init__(self, total: int, monitor: str, mode: str, console: Console) -> None:
@@ -30,7 +29,7 @@ class SweepProgress:
         self.running: set[str] = set()
         self.done = self.failed = self.trained = 0
         self.best: tuple[float, str] | None = None
-        self._start: float | None = None
+        self._start_time: float | None = None
         self._status = Status("", console=console)
 
     def __enter__(self) -> Self:
@@ -38,32 +37,18 @@ class SweepProgress:
             self._status.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._status.stop()
 
     def mark_started(self, name: str) -> None:
-        """A job has begun."""
-        self._start = self._start or time.monotonic()
+        """Count a job as running."""
+        self._start_time = self._start_time or time.monotonic()
         self.running.add(name)
         self._status.update(Text(self.line()))
 
     def mark_skipped(self, name: str, result: Mapping[str, Any]) -> None:
-        """A job was finished before."""
+        """Count a job that ended in an earlier command, without using it for the time estimate."""
         self._count(name, result)
-
-    def mark_finished(self, name: str, result: Mapping[str, Any]) -> None:
-        """A job has ended, with this result."""
-        self.running.discard(name)
-        self.trained += 1
-        self._count(name, result)
-        if self.console.is_terminal:
-            self._status.update(Text(self.line()))
-        else:
-            self.console.print(
-                f"{name}: {summarize(result)}; {self.line()}", soft_wrap=True, highlight=False, markup=False
-            )
 
     def _count(self, name: str, result: Mapping[str, Any]) -> None:
         if result["status"] != "finished":
@@ -74,8 +59,18 @@ class SweepProgress:
         if score is not None and result.get("monitor", self.monitor) == self.monitor:
             self.best = self.better(self.best or (score, name), (score, name), key=lambda pair: pair[0])
 
+    def mark_finished(self, name: str, result: Mapping[str, Any]) -> None:
+        """Count a job that has just ended, and print its result."""
+        self.running.discard(name)
+        self.trained += 1
+        self._count(name, result)
+        if self.console.is_terminal:
+            self._status.update(Text(self.line()))
+        else:
+            self.console.print(f"{name}: {summarize(result)}; {self.line()}")
+
     def line(self) -> str:
-        """Where the sweep stands."""
+        """The progress line."""
         parts = [f"{self.done} of {self.total} done"]
         if self.running:
             parts.append(f"{len(self.running)} running")
@@ -84,13 +79,14 @@ class SweepProgress:
         if self.best:
             parts.append(f"best {self.monitor} {self.best[0]:.4g} ({self.best[1]})")
         left = self.total - self.done - self.failed
-        if self.trained and left and self._start:
-            parts.append(f"about {format_duration(left * (time.monotonic() - self._start) / self.trained)} left")
+        if self.trained and left and self._start_time:
+            seconds = left * (time.monotonic() - self._start_time) / self.trained
+            parts.append(f"about {format_duration(seconds)} left")
         return ", ".join(parts)
 
 
 def summarize(result: Mapping[str, Any]) -> str:
-    """What became of a job, in a few words."""
+    """The outcome of a job in a few words: its score, or its status and error."""
     if result["status"] == "finished":
         score = result.get("score")
         return "finished" if score is None else f"{result['monitor']} {score:.4g}"
@@ -98,7 +94,7 @@ def summarize(result: Mapping[str, Any]) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A length of time to the unit that matters.
+    """Format a duration in seconds, minutes or hours.
 
     >>> format_duration(42.3), format_duration(170), format_duration(7500)
     ('42 s', '3 min', '2.1 h')

@@ -1,7 +1,6 @@
-"""The jobs of a sweep as a table: what was asked for, and what became of it."""
+"""The jobs of a sweep as a table: their parameters and their results."""
 
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,16 @@ COLUMNS = ("others", "status", "monitor", "score", "best epoch", "seconds", "err
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All jobs of a sweep, best first, failed and missing ones last.
+    """All jobs of a sweep, best first; jobs without a score come last.
 
     Attributes:
-        directory: of the sweep.
-        varied: the keys that vary, as columns of `jobs`.
-        monitor: the metric by which jobs are scored; None where none has finished, or each has another.
-        mode: ``"min"`` or ``"max"``: which scores are better.
-        jobs: a row a job: ``job``, the varied keys, ``others`` that were typed, ``status``, ``monitor``,
-            ``score``, ``best epoch``, each metric as ``best val/acc`` and ``final val/acc``, ``seconds``,
-            ``error``, ``command``.
+        directory: sweep directory.
+        varied: the keys that vary, each a column of `jobs`.
+        monitor: metric that scores the jobs; None if no job has a result, or jobs monitor different metrics.
+        mode: ``"min"`` or ``"max"``, of that metric.
+        jobs: one row per job, with the columns ``job``, the varied keys, ``others`` (further overrides),
+            ``status``, ``monitor``, ``score``, ``best epoch``, each metric as ``best val/acc`` and
+            ``final val/acc``, ``seconds``, ``error``, ``command``.
     """
 
     directory: Path
@@ -44,26 +43,26 @@ class SweepTable:
 
     @property
     def finished(self) -> pd.DataFrame:
-        """Those that have a score."""
+        """Jobs that have a score."""
         return self.jobs[self.jobs["score"].notna()]
 
     @property
     def best(self) -> pd.Series | None:
-        """The job with the best score; None where none has finished, or scores are of different metrics."""
+        """The job with the best score; None if there is none, or jobs monitor different metrics."""
         return self.finished.iloc[0] if self.monitor and len(self.finished) else None
 
     @property
     def failed(self) -> pd.DataFrame:
-        """Those that ended without one: raised, or were killed."""
+        """Jobs that raised an error or were killed."""
         return self.jobs[self.jobs["status"].isin(["failed", "killed"])]
 
     @property
     def unfinished(self) -> int:
-        """How many have not ended: interrupted, running, or never begun."""
+        """Number of jobs that are interrupted, running or not started."""
         return int((~self.jobs["status"].isin(["finished", "failed", "killed"])).sum())
 
     def mean_over_seeds(self) -> pd.DataFrame:
-        """Mean, standard deviation and number of scores of jobs that differ in their seed alone, best first."""
+        """Mean, standard deviation and number of scores of jobs that differ only in their seed, best first."""
         keys = [key for key in self.varied if key != SEED]
         scores = self.finished.assign(score=self.finished["score"].astype(float))
         grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
@@ -71,24 +70,19 @@ class SweepTable:
         return table.sort_values("mean", ascending=self.mode == "min", kind="stable").reset_index()
 
     def summary(self) -> str:
-        """How the sweep stands, in a line: ``12 jobs: 10 finished, 2 failed``."""
+        """The number of jobs by status: ``12 jobs: 10 finished, 2 failed``."""
         counts = self.jobs["status"].value_counts()
         return f"{len(self.jobs)} jobs: " + ", ".join(f"{count} {status}" for status, count in counts.items())
 
     def summary_columns(self) -> pd.DataFrame:
-        """The columns that fit a page: job, what varies, status, score, best epoch, seconds, and errors if any."""
-        scored = ["monitor", "score"] if self.jobs["monitor"].nunique() > 1 else ["score"]
-        columns = ["job", *self.varied, "status", *scored, "best epoch", "seconds"]
+        """The main columns: job, varied keys, status, score, best epoch, seconds, and errors if there are any."""
+        scores = ["monitor", "score"] if self.jobs["monitor"].nunique() > 1 else ["score"]
+        columns = ["job", *self.varied, "status", *scores, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
 
 
-def to_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """Every cell as it is to be read, see `format_cell`."""
-    return frame.map(format_cell)
-
-
 def format_cell(cell: Any) -> str:
-    """A cell as it is to be read: numbers to four digits, nothing for what is not there.
+    """Format a cell: numbers to four significant digits, missing values as an empty string.
 
     >>> format_cell(0.123456), format_cell(26841.03), format_cell("finished"), format_cell(float("nan"))
     ('0.1235', '26841', 'finished', '')
@@ -101,47 +95,44 @@ def format_cell(cell: Any) -> str:
 
 
 def load_table(directory: Path) -> SweepTable:
-    """The table of a sweep as its directory stands.
+    """Load the table of a sweep, finished or running, from its directory.
 
     Raises:
-        RunError: there is no sweep.
+        RunError: the directory is not a sweep directory.
     """
     if not (directory / MANIFEST).is_file():
-        raise RunError(f"{directory} holds no sweep: {directory / MANIFEST} does not exist")
-    record = read_manifest(directory)
-    words = {name: job["overrides"] for name, job in record["jobs"].items()}
-    settings, varied = job_parameters(directory, words, record["varied"])
+        raise RunError(f"{directory} is not a sweep directory: {directory / MANIFEST} does not exist")
+    manifest = read_manifest(directory)
+    overrides = {name: job["overrides"] for name, job in manifest["jobs"].items()}
+    parameters, varied = job_parameters(directory, overrides, manifest["varied"])
     running = is_locked(directory)
-    rows, monitored = [], []
-    for name in words:
+    rows, monitored = [], set()
+    for name, words in overrides.items():
         result = load_result(directory / name)
         if "monitor" in result:
-            monitored.append((result["monitor"], metric_mode(result["monitor"], result.get("mode", "auto"))))
+            monitored.add((result["monitor"], metric_mode(result["monitor"], result.get("mode", "auto"))))
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
-        rows.append(_row(directory / name, words[name], {key: settings[name][key] for key in varied}, result))
+        metrics = result.get("metrics") or read_partial_metrics(directory / name)
+        others = [word for word in words if word.partition("=")[0].lstrip("+~") not in (*varied, SEED)]
+        rows.append(
+            {
+                "job": name,
+                **{key: parameters[name][key] for key in varied},
+                "others": " ".join(others),
+                "status": result["status"],
+                "monitor": result.get("monitor"),
+                "score": result.get("score"),
+                "best epoch": result.get("best_epoch"),
+                **{f"{which} {key}": value for which in METRICS for key, value in metrics.get(which, {}).items()},
+                "seconds": result.get("seconds"),
+                "error": result.get("error"),
+                "command": shlex.join(["python", "train.py", *words]),
+            }
+        )
     # Scores of different metrics cannot be ranked.
-    monitor, mode = monitored[0] if len(set(monitored)) == 1 else (None, "max")
+    monitor, mode = next(iter(monitored)) if len(monitored) == 1 else (None, "max")
     jobs = pd.DataFrame(rows, columns=None if rows else ["job", *varied, *COLUMNS])
     jobs["best epoch"] = jobs["best epoch"].astype("Int64")
     order = jobs["score"].sort_values(ascending=mode == "min", kind="stable", na_position="last").index
     return SweepTable(directory, varied, monitor, mode, jobs.loc[order].reset_index(drop=True))
-
-
-def _row(
-    directory: Path, words: Sequence[str], varied: Mapping[str, str], result: Mapping[str, Any]
-) -> dict[str, Any]:
-    metrics = result.get("metrics") or read_partial_metrics(directory)
-    return {
-        "job": directory.name,
-        **varied,
-        "others": " ".join(word for word in words if word.partition("=")[0].lstrip("+~") not in (*varied, SEED)),
-        "status": result["status"],
-        "monitor": result.get("monitor"),
-        "score": result.get("score"),
-        "best epoch": result.get("best_epoch"),
-        **{f"{which} {name}": value for which in METRICS for name, value in metrics.get(which, {}).items()},
-        "seconds": result.get("seconds"),
-        "error": result.get("error"),
-        "command": shlex.join(["python", "train.py", *words]),
-    }

@@ -1,4 +1,4 @@
-"""A sweep while it runs: jobs are checked, started, watched, and told of."""
+"""A sweep session: validate, start and track the jobs of one command."""
 
 import json
 from collections.abc import Callable, Collection, Sequence
@@ -17,114 +17,112 @@ from dive.sweeps.launchers.resources import ResourceShare
 from dive.sweeps.progress import SweepProgress
 from dive.sweeps.sweep import PlannedJob, Sweep
 
-UNFINISHED = ("missing", "running")
+UNFINISHED = ("not started", "running")
 
 
 class SweepSession:
-    """A sweep while it runs: its directory is locked, its progress shown.
+    """A sweep that is being run: holds the lock of its directory and displays progress.
 
     Args:
-        directory: of the sweep.
-        monitor: the metric by which jobs are scored.
-        mode: of that metric: ``"min"``, ``"max"`` or ``"auto"``.
+        directory: sweep directory.
+        monitor: metric that scores the jobs.
+        mode: ``"min"``, ``"max"`` or ``"auto"``, of that metric.
 
     Attributes:
-        started: whether there is something to report.
-        requested: names of the jobs that this command is about.
+        started: whether there is anything to report.
+        requested: names of the jobs that this command asks for.
     """
 
     def __init__(self, directory: Path, monitor: str, mode: str) -> None:
         self.console = Console(highlight=False, soft_wrap=True, markup=False)
-        self.started = self.searched = False
+        self.started = self.searching = False
         self.requested: set[str] = set()
         self._resources = ExitStack()
         self.sweep = self._resources.enter_context(Sweep(directory))
         self.progress = self._resources.enter_context(SweepProgress(0, monitor, mode, self.console))
 
     def start_search(self, total: int) -> None:
-        """Jobs will come one after the other, until there are so many in all."""
-        self.searched = True
+        """Prepare for a search, which plans its jobs in batches until there are `total`, earlier ones included."""
+        self.searching = True
         self.started = bool(self.sweep.jobs)
         self.requested |= self.sweep.jobs.keys()
         self.progress.total = total
         for name in self.sweep.jobs:
             result = load_result(self.sweep.directory / name)
-            if result["status"] in ("finished", "failed"):  # others go on
+            if result["status"] in ("finished", "failed"):  # the others are resumed
                 self.progress.mark_skipped(name, result)
-        known = self.progress.done + self.progress.failed
-        self.console.print(f"{self.sweep.directory}: a search of {total} jobs, {known} of them known")
+        evaluated = self.progress.done + self.progress.failed
+        self.console.print(f"{self.sweep.directory}: search of {total} trials, {evaluated} already evaluated")
 
     def plan_jobs(
         self, jobs: Sequence[tuple[int, Sequence[str], Config]], varied: Collection[str], where: str
     ) -> list[PlannedJob]:
-        """Decide what is to be done about each job, check those to be run, and tell.
+        """Decide which jobs to skip, resume or start, validate those that will run, and print the plan.
 
         Args:
-            jobs: number, words typed and resolved configuration of each.
+            jobs: number, overrides and resolved configuration of each.
             varied: keys that vary in this sweep.
-            where: what is to run the jobs, in words.
+            where: description of what runs the jobs, for the printed plan.
 
         Raises:
-            ConfigError: some cannot be run; nothing has been changed.
+            ConfigError: some jobs are invalid; nothing has been changed.
         """
-        steps = self.sweep.plan(jobs, varied)
-        distinct = list({step.job.name: step for step in steps}.values())
-        preflight.validate_jobs([(step.job.name, step.job.config) for step in distinct if step.action != "skip"])
+        planned = self.sweep.plan(jobs, varied)
+        distinct = list({plan.job.name: plan for plan in planned}.values())
+        preflight.validate_jobs([(plan.job.name, plan.job.config) for plan in distinct if plan.action != "skip"])
         self.sweep.start(distinct, varied)
-        self.requested |= {step.job.name for step in distinct}
+        self.requested |= {plan.job.name for plan in distinct}
         self.started = True
-        if self.searched:
-            return steps
-        self.progress.total += len(distinct)
-        for step in distinct:
-            if step.action == "skip":
-                self.progress.mark_skipped(step.job.name, load_result(step.job.directory))
-        self._tell(distinct, where)
-        return steps
+        if not self.searching:
+            self.progress.total += len(distinct)
+            for plan in distinct:
+                if plan.action == "skip":
+                    self.progress.mark_skipped(plan.job.name, load_result(plan.job.directory))
+            self._print_plan(distinct, where)
+        return planned
 
-    def _tell(self, steps: Sequence[PlannedJob], where: str) -> None:
-        told = {"skip": "finished before", "resume": "to resume", "start": "to train"}
-        counts = {words: sum(step.action == action for step in steps) for action, words in told.items()}
-        what = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
-        self.console.print(f"{self.sweep.directory}: {len(steps)} jobs ({what}), {where}")
-        for why in dict.fromkeys(step.why for step in steps if step.why):
-            self.console.print(
-                f"  {preflight.group_names([step.job.name for step in steps if step.why == why])}: {why}"
-            )
+    def _print_plan(self, planned: Sequence[PlannedJob], where: str) -> None:
+        labels = {"skip": "already finished", "resume": "to resume", "start": "to start"}
+        counts = {label: sum(plan.action == action for plan in planned) for action, label in labels.items()}
+        summary = ", ".join(f"{count} {label}" for label, count in counts.items() if count)
+        self.console.print(f"{self.sweep.directory}: {len(planned)} jobs ({summary}), {where}")
+        for reason in dict.fromkeys(plan.reason for plan in planned if plan.reason):
+            names = [plan.job.name for plan in planned if plan.reason == reason]
+            self.console.print(f"  {preflight.group_names(names)}: {reason}")
 
-    def run(self, steps: Sequence[PlannedJob], calls: Sequence[Callable[[], Any]], machine: ResourceShare) -> None:
-        """Run jobs in processes of their own.
+    def run(self, planned: Sequence[PlannedJob], calls: Sequence[Callable[[], Any]], share: ResourceShare) -> None:
+        """Run each job in its own process.
 
         Args:
-            steps: the jobs to run.
-            calls: what runs each.
-            machine: how many at a time, with what.
+            planned: jobs to run.
+            calls: the function that runs each of them.
+            share: how many run at a time, with how many threads and which GPUs.
         """
-        tasks = [
-            ProcessJob(call, step.job.directory / "train.log") for call, step in zip(calls, steps, strict=True)
+        jobs = [
+            ProcessJob(call, plan.job.directory / "train.log") for call, plan in zip(calls, planned, strict=True)
         ]
-        running = process_pool.run_jobs(
-            tasks,
-            machine.workers,
-            machine.threads,
-            machine.gpus,
-            started=lambda i: self.progress.mark_started(steps[i].job.name),
+        results = process_pool.run_jobs(
+            jobs,
+            share.workers,
+            share.threads,
+            share.gpus,
+            on_start=lambda i: self.progress.mark_started(planned[i].job.name),
         )
-        with closing(running):
-            for i, ended in running:
-                self.on_job_end(steps[i], ended.error)
+        with closing(results):
+            for i, result in results:
+                self.on_job_end(planned[i], result.error)
 
-    def on_job_end(self, step: PlannedJob, error: str | None = None) -> None:
-        """Note that a job has ended; what left no result of its own is recorded as killed or failed, and why."""
-        directory = step.job.directory
+    def on_job_end(self, plan: PlannedJob, error: str | None = None) -> None:
+        """Update progress; write a result with status killed or failed for a job that wrote none itself."""
+        directory = plan.job.directory
         result = load_result(directory)
-        if result["status"] in UNFINISHED or (error is not None and result == step.before):
-            error = error or "it left no result"
+        if result["status"] in UNFINISHED or (error is not None and result == plan.previous_result):
+            error = error or "the job wrote no result"
             result = {"status": "killed" if error.startswith("killed") else "failed", "error": error}
             directory.mkdir(parents=True, exist_ok=True)
             atomic_write(directory / "result.json", json.dumps(result, indent=2) + "\n")
-        self.progress.mark_finished(step.job.name, result)
+        self.progress.mark_finished(plan.job.name, result)
 
     def close(self) -> None:
-        """Stop telling, and let others have the directory."""
+        """Stop the progress display and release the lock."""
         self._resources.close()

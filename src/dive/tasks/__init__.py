@@ -1,1 +1,1 @@
-"""LightningModules around any of the models."""
+"""LightningModules for training a model, with losses, metrics and optimizers."""

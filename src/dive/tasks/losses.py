@@ -9,14 +9,14 @@ from torch import Tensor
 def squared_loss(y_hat: Tensor, y: Tensor) -> Tensor:
     """Half the squared error, averaged over the batch: ``mean((y_hat - y)**2 / 2)`` (book 3.4.2).
 
-    It is half of `torch.nn.MSELoss`, so its gradient is the plain residual.
+    Half of `torch.nn.MSELoss`, so that its gradient is the residual.
 
     Args:
         y_hat: predictions, ``(batch, num_outputs)``.
         y: targets of the same shape.
 
     Raises:
-        ValueError: the shapes differ; ``(n, 1) - (n,)`` would broadcast to ``(n, n)`` without a word.
+        ValueError: the shapes differ; ``(n, 1) - (n,)`` would broadcast to ``(n, n)`` silently.
 
     >>> squared_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]]))
     tensor(1.)
@@ -29,14 +29,14 @@ def squared_loss(y_hat: Tensor, y: Tensor) -> Tensor:
 def cross_entropy(probabilities: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy of probabilities, averaged over the batch: ``mean(-log p[i, y[i]])`` (book 4.4.3).
 
-    It takes probabilities, as the book's scratch model returns them; `torch.nn.CrossEntropyLoss` takes logits.
+    It takes probabilities, which the book's from-scratch model returns; `torch.nn.CrossEntropyLoss` takes logits.
 
     Args:
         probabilities: rows that sum to one, ``(batch, num_classes)``.
         y: class indices, ``(batch,)``, integers.
 
     Raises:
-        ValueError: the shapes do not go together.
+        ValueError: the shapes do not match.
         RuntimeError: a class index is out of range.
 
     >>> p = torch.tensor([[0.1, 0.3, 0.6], [0.3, 0.2, 0.5]])
@@ -54,13 +54,13 @@ def cross_entropy(probabilities: Tensor, y: Tensor) -> Tensor:
 def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
     """Half the sum of the squared weights, ``sum(w**2) / 2`` (book 3.7.2).
 
-    Times lambda it is the weight decay of a loss; its gradient is the weight itself.
+    Multiplied by lambda and added to a loss it is weight decay; its gradient is the weight itself.
 
     Args:
         weights: tensors of any shape, at least one.
 
     Raises:
-        ValueError: there are none.
+        ValueError: `weights` is empty.
 
     >>> l2_penalty([torch.tensor([3.0, 4.0])])
     tensor(12.5000)

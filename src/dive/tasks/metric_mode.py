@@ -9,7 +9,7 @@ HIGHER_IS_BETTER = ("acc", "accuracy", "auroc", "f1", "precision", "r2", "recall
 
 
 def metric_mode(monitor: str, mode: str = "auto") -> Literal["min", "max"]:
-    """The `mode` of a monitored metric, as Lightning's callbacks take it.
+    """The `mode` of a monitored metric, as in Lightning's callbacks.
 
     Args:
         monitor: name of the metric, such as ``val/loss`` or ``val/acc``.

@@ -1,4 +1,4 @@
-"""Means over an epoch, gathered on the device."""
+"""Epoch means of metrics, accumulated on the device."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,20 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MAX_BUFFERED = 2**18  # numbers in outputs that may wait to be measured: 1 MB
+MAX_BUFFERED = 2**18  # elements of outputs buffered before metrics are computed: 1 MB
 
 
 class MeanMetrics:
-    """Means over the examples of an epoch, of the loss and of what else is measured.
+    """Means of the loss and of further metrics over the examples of an epoch.
 
-    A step only hands over what it has: outputs are measured many batches at a time, and all is added up once, at
-    the end. Nothing waits for the device meanwhile, and the sums do not depend on what was measured when.
+    `update` only stores tensors: metrics are computed for many batches at a time and summed once, at the end. No
+    step synchronizes with the device, and the sums do not depend on when metrics were computed.
 
     Args:
-        measure: values of each metric, one an example, by name, from ``outputs: (batch, ...)`` and targets.
+        compute_metrics: returns metrics by name, one value per example, for ``outputs: (batch, ...)`` and targets.
 
     Raises:
-        ValueError: (when it measures) there are more or fewer of them.
+        ValueError: (when metrics are computed) the number of values is not that of the examples.
 
     >>> means = MeanMetrics(lambda outputs, targets: {"acc": outputs.argmax(1) == targets})
     >>> means.update(torch.tensor(0.5), torch.eye(2), torch.tensor([0, 1]))
@@ -28,56 +28,56 @@ class MeanMetrics:
     {'loss': tensor(1.), 'acc': tensor(0.6667)}
     """
 
-    def __init__(self, measure: Callable[[Tensor, Tensor], Mapping[str, Tensor]]) -> None:
-        self.compute_metrics = measure
+    def __init__(self, compute_metrics: Callable[[Tensor, Tensor], Mapping[str, Tensor]]) -> None:
+        self.compute_metrics = compute_metrics
         self.reset()
 
     def reset(self) -> None:
-        """Forget the epoch so far."""
+        """Discard everything accumulated so far."""
         self._losses: list[Tensor] = []
         self._sizes: list[int] = []
         self._values: dict[str, list[Tensor]] = {}
-        self._waiting: list[tuple[Tensor, Tensor]] = []
-        self._numbers_waiting = 0
+        self._buffer: list[tuple[Tensor, Tensor]] = []
+        self._num_buffered = 0
 
     @property
     def num_examples(self) -> int:
-        """How many have been added since the last `compute`."""
+        """Number of examples added since the last `compute`."""
         return sum(self._sizes)
 
     def update(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Add one batch.
+        """Add a batch.
 
         Args:
-            loss: the mean over the batch; a scalar, detached.
+            loss: the mean over the batch; a detached scalar.
             outputs: of the model, ``(batch, ...)``, detached.
             targets: ``(batch, ...)``.
         """
         self._losses.append(loss)
         self._sizes.append(len(targets))
-        self._waiting.append((outputs, targets))
-        self._numbers_waiting += outputs.numel()
-        if self._numbers_waiting >= MAX_BUFFERED:
-            self._measure()
+        self._buffer.append((outputs, targets))
+        self._num_buffered += outputs.numel()
+        if self._num_buffered >= MAX_BUFFERED:
+            self._flush()
 
-    def _measure(self) -> None:
-        if self._waiting:
-            outputs, targets = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+    def _flush(self) -> None:
+        if self._buffer:
+            outputs, targets = (torch.cat(parts) for parts in zip(*self._buffer, strict=True))
             for name, values in self.compute_metrics(outputs, targets).items():
                 if values.shape != targets.shape[:1]:
                     got = f"got {tuple(values.shape)} for {len(targets)}"
-                    raise ValueError(f"measure must return a value of {name!r} for each example, {got}")
+                    raise ValueError(f"compute_metrics must return one value of {name!r} per example, {got}")
                 self._values.setdefault(name, []).append(values)
-            self._waiting, self._numbers_waiting = [], 0
+            self._buffer, self._num_buffered = [], 0
 
     def loss_sum(self) -> Tensor:
-        """The loss so far, summed over the examples of this process."""
+        """The sum of the loss over the examples of this process so far."""
         losses = torch.stack(self._losses)
         return (losses * torch.tensor(self._sizes, device=losses.device)).sum().float()
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been gathered so far: the loss and the examples of each step, the values of each example."""
-        self._measure()
+        """Loss and size of each batch so far, and the metrics of each example."""
+        self._flush()
         return {
             "losses": torch.stack(self._losses) if self._losses else None,
             "sizes": torch.tensor(self._sizes, dtype=torch.int64),
@@ -85,21 +85,21 @@ class MeanMetrics:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there; adding up gives the same bits, since it is done once, over all."""
+        """Restore the state; the means stay the same bit for bit, since everything is summed at the end."""
         self.reset()
         self._losses = [] if state["losses"] is None else list(state["losses"].unbind())
         self._sizes = state["sizes"].tolist()
         self._values = {name: [values] for name, values in state["values"].items()}
 
     def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
-        """The means so far, and an empty start for the next epoch.
+        """Return the means so far, empty without examples, and reset.
 
         Args:
-            reduce: adds a tensor up over all processes, if there are several.
+            reduce: sums a tensor over all processes, if there are several.
         """
         if not self._sizes:
             return {}
-        self._measure()
+        self._flush()
         sums = {"loss": self.loss_sum()}
         sums |= {name: torch.cat(values).sum().float() for name, values in self._values.items()}
         totals, count = torch.stack(list(sums.values())), torch.tensor(self.num_examples)

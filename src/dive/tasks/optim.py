@@ -10,10 +10,10 @@ from torch.optim import Optimizer
 
 @torch.no_grad()
 def sgd_step(params: Iterable[Tensor], lr: float) -> None:
-    """Move each parameter against its gradient, in place: ``p <- p - lr * dp`` (book equation 3.1.10).
+    """Update each parameter in place: ``p <- p - lr * dp`` (book equation 3.1.10).
 
     Args:
-        params: tensors of any shape; those without a gradient stay as they are.
+        params: tensors of any shape; those without a gradient are not changed.
         lr: the learning rate.
 
     >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -28,13 +28,13 @@ def sgd_step(params: Iterable[Tensor], lr: float) -> None:
 
 
 def split_weight_decay_params(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, slopes)."""
+    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, PReLU slopes)."""
     params = list(params)
     return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 
 class SGD(Optimizer):
-    """`sgd_step` as a `torch.optim.Optimizer`, so that Lightning and schedulers can drive it.
+    """`sgd_step` as a `torch.optim.Optimizer`, for Lightning and learning-rate schedulers.
 
     Args:
         params: parameters or parameter groups.
@@ -50,11 +50,9 @@ class SGD(Optimizer):
         super().__init__(params, {"lr": lr})
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step; `closure`, where given, first computes the loss and its gradients, and is returned."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        """Take one step; `closure`, if given, first computes the gradients, and its loss is returned."""
+        with torch.enable_grad():
+            loss = closure() if closure is not None else None
         for group in self.param_groups:
             sgd_step(group["params"], group["lr"])
         return loss

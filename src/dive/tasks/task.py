@@ -1,4 +1,4 @@
-"""The LightningModules: what is trained for, around any of the models (book 3.2, 4.3)."""
+"""LightningModules for regression and classification with any model (book 3.2, 4.3)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,23 +19,24 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Task(pl.LightningModule, ABC):
-    """A model, its loss and its optimizer. What a step measures is all that subclasses add.
+    """A model with its loss and optimizer; subclasses implement `compute_metrics` and `validate_shapes`.
 
-    Metrics are means over an epoch's examples, logged once an epoch as ``train/loss``, ``val/loss``, ``test/loss``
-    and the same for each name that `measure` returns: logging at each step would cost more than the step.
+    Metrics are means over the examples of an epoch, logged once per epoch as ``train/loss``, ``val/loss``,
+    ``test/loss`` and likewise for each name that `compute_metrics` returns: logging at each step would cost more
+    than the step.
 
     Args:
         model: maps ``inputs: (batch, ...)`` to ``outputs: (batch, num_outputs)``.
         loss: maps outputs and targets to a scalar, the mean over the batch.
-        optimizer: makes the optimizer from parameter groups. Its `weight_decay` spares the biases (book 3.7).
-        scheduler: makes the learning-rate scheduler, stepped once an epoch, from the optimizer.
-        weight_decay: lambda of the penalty ``lambda * sum(w**2) / 2`` in the training loss, biases spared: the
+        optimizer: creates the optimizer from parameter groups. Its `weight_decay` excludes the biases (book 3.7).
+        scheduler: creates the learning-rate scheduler, stepped once per epoch, from the optimizer.
+        weight_decay: lambda of the penalty ``lambda * sum(w**2) / 2`` in the training loss, excluding biases: the
             from-scratch form of the optimizer's weight decay. It is not part of the logged loss.
 
     Attributes:
-        metrics: the names of what is logged: ``loss``, and those that `measure` returns.
-        noted: what callbacks have to say of the training epoch, when it ends: logged together with its means.
-        targets: what the data must have to predict, ``"numbers"`` or ``"classes"``.
+        metrics: names of the logged metrics: ``loss`` and those that `compute_metrics` returns.
+        extra_metrics: metrics that callbacks add at the end of a training epoch, to be logged with its means.
+        targets: what the data must provide as targets, ``"numbers"`` or ``"classes"``.
     """
 
     metrics: tuple[str, ...] = ("loss",)
@@ -59,8 +60,8 @@ class Task(pl.LightningModule, ABC):
         self.means = {stage: MeanMetrics(self.compute_metrics) for stage in ("train", "val", "test")}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes here which hook it is in, some forty times a step, and a module looks at each value for
-        # parameters first: on small models that is a tenth of the whole step.
+        # Lightning sets the name of the current hook some forty times per step, and nn.Module checks each value
+        # for parameters first: for small models this would take a tenth of the step.
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -68,14 +69,14 @@ class Task(pl.LightningModule, ABC):
 
     @abstractmethod
     def compute_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """What is measured beside the loss, by name: a value an example, ``(batch,)``, from detached outputs."""
+        """Compute further metrics by name, one value per example, ``(batch,)``, from detached outputs."""
 
     @abstractmethod
     def validate_shapes(self, outputs: Tensor, targets: Tensor) -> None:
-        """Raise ValueError where shapes do not go together."""
+        """Raise ValueError if the shapes do not match."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """What the model says: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
+        """Run the model: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
         return self.model(inputs)
 
     def _step(self, batch: Batch, stage: str) -> Tensor:
@@ -83,74 +84,71 @@ class Task(pl.LightningModule, ABC):
         outputs = model(inputs)
         self.validate_shapes(outputs, targets)
         loss = self.loss(outputs, targets)
-        kept = outputs.detach()
-        if model._compiled_call_impl is not None:  # CUDA graphs put the next outputs into the same memory
-            kept = kept.clone()
-        self.means[stage].update(loss.detach(), kept, targets)
+        detached = outputs.detach()
+        if model._compiled_call_impl is not None:  # CUDA graphs overwrite the memory with the next outputs
+            detached = detached.clone()
+        self.means[stage].update(loss.detach(), detached, targets)
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss to descend, penalty included."""
+        """Compute the loss to minimize, including the weight penalty."""
         loss = self._step(batch, "train")
         if self.weight_decay:
             loss = loss + self.weight_decay * l2_penalty(split_weight_decay_params(self.model.parameters())[0])
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure one batch."""
+        """Evaluate a batch."""
         self._step(batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure one batch."""
+        """Evaluate a batch."""
         self._step(batch, "test")
 
     def _log_means(self, stage: str) -> None:
-        several = self.trainer.world_size > 1
-        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum") if several else None
-        means = self.means[stage].compute(reduce)
-        log_epoch_metrics(
-            self, {**{f"{stage}/{name}": value for name, value in means.items()}, **self.extra_metrics}
-        )
+        distributed = self.trainer.world_size > 1
+        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum") if distributed else None
+        means = {f"{stage}/{name}": value for name, value in self.means[stage].compute(reduce).items()}
+        log_epoch_metrics(self, {**means, **self.extra_metrics})
         self.extra_metrics.clear()
 
     def on_fit_start(self) -> None:
-        """Forget what a fit that was broken off has left."""
+        """Discard the state of an aborted fit."""
         for means in self.means.values():
             means.reset()
         self.extra_metrics.clear()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training means."""
+        """Log the training metrics of the epoch."""
         self._log_means("train")
 
     def on_validation_model_zero_grad(self) -> None:
-        """Keep the last step's gradients, for callbacks to look at when the epoch has ended."""
+        """Keep the gradients of the last step, which callbacks log at the end of the epoch."""
 
     def on_validation_epoch_end(self) -> None:
-        """Log the epoch's validation means."""
+        """Log the validation metrics of the epoch."""
         self._log_means("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the test means."""
+        """Log the test metrics."""
         self._log_means("test")
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer over weights and biases, and its scheduler where there is one."""
+        """Create the optimizer, with the biases in a group without weight decay, and the scheduler, if any."""
         weights, biases = split_weight_decay_params(self.model.parameters())
         optimizer = self.make_optimizer([{"params": weights}, {"params": biases, "weight_decay": 0.0}])
-        if self.make_scheduler is None:
-            return {"optimizer": optimizer}
-        return {"optimizer": optimizer, "lr_scheduler": self.make_scheduler(optimizer)}
+        scheduler = {"lr_scheduler": self.make_scheduler(optimizer)} if self.make_scheduler else {}
+        return {"optimizer": optimizer, **scheduler}
 
 
 class RegressionTask(Task):
-    """Predict numbers. Measures the mean squared error, ``mse``, whatever the loss (book 3.4, 3.5)."""
+    """Predict numbers. Logs the mean squared error, ``mse``, with any loss (book 3.4, 3.5)."""
 
     metrics = ("loss", "mse")
     targets = "numbers"
 
     def validate_shapes(self, outputs: Tensor, targets: Tensor) -> None:
-        """Both are ``(batch, num_outputs)``; else ``(n, 1) - (n,)`` would broadcast silently."""
+        """Require ``(batch, num_outputs)`` of both: ``(n, 1) - (n,)`` would broadcast silently."""
         if outputs.ndim != 2 or outputs.shape != targets.shape:
             shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
             raise ValueError(f"outputs and targets must both be (batch, num_outputs), got {shapes}")
@@ -161,22 +159,20 @@ class RegressionTask(Task):
 
 
 class ClassificationTask(Task):
-    """Predict one of several classes. Measures the accuracy, ``acc`` (book 4.3.3).
+    """Predict one of several classes. Logs the accuracy, ``acc`` (book 4.3.3).
 
-    Outputs are logits or probabilities, as the loss wants them; the accuracy is the same.
+    Outputs are logits or probabilities, whichever the loss takes; the accuracy is the same.
     """
 
     metrics = ("loss", "acc")
     targets = "classes"
 
     def validate_shapes(self, outputs: Tensor, targets: Tensor) -> None:
-        """Outputs are ``(batch, num_classes)``, targets ``(batch,)``."""
+        """Require outputs ``(batch, num_classes)`` and targets ``(batch,)``."""
         if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
-            raise ValueError(
-                "outputs must be (batch, num_classes) and targets (batch,), "
-                f"got {tuple(outputs.shape)} and {tuple(targets.shape)}"
-            )
+            shapes = f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
+            raise ValueError(f"outputs must be (batch, num_classes) and targets (batch,), got {shapes}")
 
     def compute_metrics(self, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Which examples are right."""
+        """Whether each example is classified correctly."""
         return {"acc": outputs.argmax(1) == targets}

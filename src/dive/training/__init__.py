@@ -1,1 +1,1 @@
-"""Building and training one configured run."""
+"""Instantiate and train one configured run."""

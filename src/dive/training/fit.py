@@ -1,4 +1,4 @@
-"""What a run does, nouns then verbs: for the command line, and for notebooks."""
+"""Train and test one configured run, from the command line or in a notebook."""
 
 import logging
 import shlex
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came out of a run.
+    """The outcome of a run.
 
     Attributes:
-        result: all that ``result.json`` holds but for time and memory.
+        result: the content of ``result.json``, except time and memory.
         directory: of the run.
-        task: in evaluation mode, with the weights of the best epoch, or the last where no best one is kept.
-        data: what it was trained on.
-        trainer: that trained it.
+        task: in evaluation mode, with the weights of the best epoch, or the last if no best checkpoint is saved.
+        data: the data module that it was trained on.
+        trainer: the trainer that trained it.
     """
 
     result: result.Result
@@ -44,102 +44,102 @@ class TrainResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Of the epoch that is best by `monitor`, by name: ``val/acc``, ``test/acc``, ..."""
+        """Metrics of the epoch that is best by `monitor`, by name: ``val/acc``, ``test/acc``, ..."""
         return self.result["metrics"]["best"]
 
     @property
     def final(self) -> dict[str, float]:
-        """Of the last epoch."""
+        """Metrics of the last epoch."""
         return self.result["metrics"]["final"]
 
     @property
     def model(self) -> nn.Module:
-        """The task's model: ``inputs: (batch, ...)`` to ``(batch, num_outputs)``."""
+        """The task's model: maps ``(batch, ...)`` to ``(batch, num_outputs)``."""
         return self.task.model
 
 
-def execute(settings: Config, run: Run) -> TrainResult:
-    """Do what is configured: train and test, or search instead.
+def execute(config: Config, run: Run) -> TrainResult:
+    """Run the requested tuner, or train and test.
 
     Args:
-        settings: resolved and checked.
-        run: entered; where all is recorded.
+        config: resolved and validated.
+        run: an entered run, which records the outcome.
     """
-    name = requested_tuner(settings)
-    return fit_and_test(settings, run) if name is None else run_tuner(name, settings, run)
+    tuner_name = requested_tuner(config)
+    return fit_and_test(config, run) if tuner_name is None else run_tuner(tuner_name, config, run)
 
 
-def fit_and_test(settings: Config, run: Run) -> TrainResult:
-    """Fit the configured model, test its best epoch, and record the result.
+def fit_and_test(config: Config, run: Run) -> TrainResult:
+    """Fit the configured model, test its best epoch and record the result.
 
     Args:
-        settings: resolved and checked.
-        run: entered; where all is recorded.
+        config: resolved and validated.
+        run: an entered run, which records the outcome.
     """
-    data, task, trainer = _built(settings, run)
+    data, task, trainer = _instantiate(config, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
     if data.has_test:
-        best = result.best_checkpoint(trainer, settings["monitor"])
+        best = result.best_checkpoint(trainer, config["monitor"])
         trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
     trainer.teardown_loggers()
 
-    outcome = result.collect_result(trainer, settings)
+    outcome = result.collect_result(trainer, config)
     run.finish(outcome)
     return TrainResult(outcome, run.directory, task, data, trainer)
 
 
-def run_tuner(name: str, settings: Config, run: Run) -> TrainResult:
-    """Look for a learning rate or a batch size, tell the command that trains with it, and record it.
+def run_tuner(name: str, config: Config, run: Run) -> TrainResult:
+    """Find a learning rate or batch size, record it and log the command that trains with it.
 
     Args:
-        name: of the search, as `requested_tuner` tells it.
-        settings: resolved and checked.
-        run: entered; where all is recorded.
+        name: of the tuner, from `requested_tuner`.
+        config: resolved and validated.
+        run: an entered run, which records the outcome.
     """
-    data, task, trainer = _built(tuner.isolated_config(settings), run)
+    data, task, trainer = _instantiate(tuner.isolated_config(config), run)
 
-    found = tuner.search(name, settings, trainer, task, data)
+    suggested = tuner.run_tuner(name, config, trainer, task, data)
 
-    outcome = result.collect_result(trainer, settings) | {name.replace("find", "suggested"): found}
+    outcome = result.collect_result(trainer, config) | {name.replace("find", "suggested"): suggested}
     run.finish(outcome)
-    log.info("to train with it: %s", tuner.suggested_command(run.command, name, found))
+    log.info("to train with it: %s", tuner.suggested_command(run.command, name, suggested))
     return TrainResult(outcome, run.directory, task, data, trainer)
 
 
-def _built(settings: Config, run: Run) -> tuple[InMemoryDataModule, Task, Trainer]:
+def _instantiate(config: Config, run: Run) -> tuple[InMemoryDataModule, Task, Trainer]:
     silence_lightning()
-    seed_everything(settings["seed"], verbose=False)
-    data = instantiate.instantiate_datamodule(settings)
-    task = instantiate.instantiate_task(settings, data)
-    return data, task, instantiate.instantiate_trainer(settings, run.directory)
+    seed_everything(config["seed"], verbose=False)
+    data = instantiate.instantiate_datamodule(config)
+    task = instantiate.instantiate_task(config, data)
+    return data, task, instantiate.instantiate_trainer(config, run.directory)
 
 
 def train(overrides: Sequence[str] = ()) -> TrainResult:
-    """Do what ``python train.py`` does with these overrides, in this process, and hand over what came out.
+    """Run ``python train.py OVERRIDES`` in this process and return the outcome.
 
-    The run is recorded as from the command line, below the working directory.
+    The run directory is created below the working directory, as on the command line.
 
     Args:
-        overrides: as on the command line, ``["model=mlp", "optimizer.lr=0.3"]``; of `resume=RUN_DIR`, too.
+        overrides: as on the command line, such as ``["model=mlp", "optimizer.lr=0.3"]`` or ``["resume=RUN_DIR"]``.
 
     Raises:
         ConfigError: the overrides cannot be composed or run.
-        KeyboardInterrupt: it was interrupted; `resume=RUN_DIR` goes on.
+        KeyboardInterrupt: the run was interrupted; `resume=RUN_DIR` resumes it.
     """
-    if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
-        raise ConfigError(f"overrides must be a list of texts, such as ['model=mlp'], got {overrides!r}")
-    if option := next((word for word in overrides if word.startswith("-")), None):
-        raise ConfigError(f"{option}: is for the command line; here are overrides, such as 'model=mlp'")
-    settings, directory = compose.compose_job(overrides)
+    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
+        raise ConfigError(f"overrides must be a list of strings, such as ['model=mlp'], got {overrides!r}")
+    if flag := next((override for override in overrides if override.startswith("-")), None):
+        raise ConfigError(f"{flag}: only for the command line; pass overrides, such as 'model=mlp'")
+    config, directory = compose.compose_job(overrides)
     command = shlex.join(["python", "train.py", *overrides])
     try:
-        with Run(directory, settings, command=command, resume=settings["resume"] is not None) as run:
-            trained = execute(settings, run)
+        with Run(directory, config, command=command, resume=config["resume"] is not None) as run:
+            trained = execute(config, run)
     except SystemExit as interrupted:  # would end a notebook's kernel
         raise KeyboardInterrupt from interrupted
     result.print_result(trained.result, run.directory)
-    if best := result.best_checkpoint(trained.trainer, settings["monitor"]):
+    if best := result.best_checkpoint(trained.trainer, config["monitor"]):
         trained.task.load_state_dict(checkpoint_io.load_checkpoint(Path(best))["state_dict"])
     trained.task.eval()
     return trained

@@ -1,4 +1,4 @@
-"""From configuration to objects: the one module that knows both."""
+"""Instantiate the run, data module, task and trainer that a configuration describes."""
 
 import shlex
 from collections.abc import Mapping
@@ -25,88 +25,87 @@ from dive.training.trainer import Trainer
 
 
 def instantiate_run(config: Config) -> Run:
-    """The run, in the directory that Hydra has given this job."""
+    """The run in the output directory that Hydra has chosen for the current job."""
     hydra = HydraConfig.get()
     in_sweep = hydra.mode is RunMode.MULTIRUN
+    overrides = job_defining_overrides(hydra.overrides.task)
     return Run(
         Path(hydra.runtime.output_dir),
         config,
-        command=shlex.join(["python", "train.py", *job_defining_overrides(hydra.overrides.task)])
-        if in_sweep
-        else None,
+        command=shlex.join(["python", "train.py", *overrides]) if in_sweep else None,
         resume=config["resume"] is not None,
         quiet=in_sweep,
     )
 
 
 def instantiate_datamodule(config: Config) -> InMemoryDataModule:
-    """The data module; nothing is loaded yet.
+    """The data module; it loads nothing yet.
 
     Raises:
-        DataError: it is larger than the memory that is free: told before a model of its size is built.
+        DataError: the data do not fit in the available memory (checked before a model of their size is built).
     """
-    made: InMemoryDataModule = _build(config, "data")
-    require_memory(made.num_bytes, made.name, made.sized_by)
-    return made
+    data: InMemoryDataModule = _instantiate(config, "data")
+    require_memory(data.num_bytes, data.name, data.size_keys)
+    return data
 
 
 def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
-    """The model, of the data's shape, in its task with loss and optimizer.
+    """The task with its loss and optimizer, around a model that fits the shape of the data.
 
     Raises:
-        ConfigError: the task does not fit the data, does not measure what is to be optimized, or a constructor
-            refuses an argument; the optimizer's is tried here, before data are loaded.
+        ConfigError: the task does not fit the data, does not compute the monitored metric, or a constructor refuses
+            an argument; the optimizer is constructed here once, to find its errors before data are loaded.
     """
-    built: Task = _build(
+    task: Task = _instantiate(
         config,
         "task",
-        model=_build(config, "model", num_inputs=data.num_inputs, num_outputs=data.num_outputs),
-        optimizer=_build(config, "optimizer"),
-        scheduler=_build(config, "scheduler") if config.get("scheduler") else None,
+        model=_instantiate(config, "model", num_inputs=data.num_inputs, num_outputs=data.num_outputs),
+        optimizer=_instantiate(config, "optimizer"),
+        scheduler=_instantiate(config, "scheduler") if config.get("scheduler") else None,
     )
-    if built.targets != data.targets:
-        fitting = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == built.targets]
+    if task.targets != data.targets:
+        suitable = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == task.targets]
         raise ConfigError(
-            f"data={type(data).name}: {type(built).__name__} predicts {built.targets}, and these are "
-            f"{data.targets}; choose another model, or data from {', '.join(fitting)}"
+            f"data={type(data).name}: {type(task).__name__} predicts {task.targets}, but this data set has "
+            f"{data.targets}; choose another model, or data from {', '.join(suitable)}"
         )
-    measured = [f"{split}/{metric}" for metric in built.metrics for split in ("val", "train")]
-    if config["monitor"] not in measured:
-        raise ConfigError(f"monitor={config['monitor']}: {did_you_mean(config['monitor'], measured)}")
+    metrics = [f"{split}/{metric}" for metric in task.metrics for split in ("val", "train")]
+    if config["monitor"] not in metrics:
+        raise ConfigError(f"monitor={config['monitor']}: {did_you_mean(config['monitor'], metrics)}")
     metric_mode(config["monitor"], config["mode"])
     try:
-        built.configure_optimizers()
+        task.configure_optimizers()
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
-    return built
+    return task
 
 
 def instantiate_trainer(config: Config, directory: Path) -> Trainer:
-    """The trainer with its callbacks and loggers, all writing below a run's directory."""
-    callbacks = _build_all(config["callbacks"], "callbacks")
-    return _build(
+    """The trainer with its callbacks and loggers, which all write to a run directory."""
+    callbacks = _instantiate_group(config["callbacks"], "callbacks")
+    return _instantiate(
         config,
         "trainer",
         callbacks=callbacks,
-        # Else Lightning would put its own in the place of those that are switched off.
+        # Otherwise Lightning would add its own in place of those that are switched off.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-        logger=_build_all(config["logger"], "logger", save_dir=str(directory)),
+        logger=_instantiate_group(config["logger"], "logger", save_dir=str(directory)),
         default_root_dir=str(directory),
     )
 
 
-def _build_all(group: Mapping[str, Any] | None, key: str, **given: Any) -> list[Any]:
-    present = {name: node for name, node in (group or {}).items() if node is not None}
-    return [_build(present, name, key, **given) for name in present]
+def _instantiate_group(group: Mapping[str, Any] | None, key: str, **arguments: Any) -> list[Any]:
+    nodes = {name: node for name, node in (group or {}).items() if node is not None}
+    return [_instantiate(nodes, name, key, **arguments) for name in nodes]
 
 
-def _build(config: Mapping[str, Any], key: str, parent: str = "", **given: Any) -> Any:
+def _instantiate(config: Mapping[str, Any], key: str, parent: str = "", **arguments: Any) -> Any:
     name = f"{parent}.{key}" if parent else key
     try:
-        # Objects are handed over as they are: Hydra would copy those that pass through its configuration.
-        made = instantiate(config[key], _partial_=True, _convert_="all")
-        return made if config[key].get("_partial_") else made(**given)
+        # Arguments that are objects go to the partial: Hydra would copy those passed through `instantiate`.
+        partial = instantiate(config[key], _partial_=True, _convert_="all")
+        return partial if config[key].get("_partial_") else partial(**arguments)
     except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{name}: {error}") from error
     except (RuntimeError, MemoryError) as error:

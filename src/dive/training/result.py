@@ -1,4 +1,4 @@
-"""What came out of a run: gathered for ``result.json``, shown as a table."""
+"""Collect the result of a run for ``result.json``, and print its metrics as a table."""
 
 import logging
 from pathlib import Path
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dive.data.checksums import split_checksums
 from dive.loggers.history import MetricsHistoryLogger
-from dive.runs.csv_io import Row
+from dive.runs.metrics_csv import best_metrics, final_metrics
 from dive.tasks.metric_mode import metric_mode
 
 log = logging.getLogger(__name__)
@@ -33,28 +33,29 @@ class MeasuresThroughput(Protocol):
 
 
 def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
-    """The checkpoint of the epoch that is best by a metric; None where none was kept, and weights are the last."""
-    kept = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor == metric)
-    return next(kept, "") or None
+    """The path of the checkpoint that is best by a metric, or None if there is none."""
+    paths = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor == metric)
+    return next(paths, "") or None
 
 
 def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
-    """Name, metrics and cost of a finished run, in JSON's types.
+    """Collect names, metrics and cost of a finished run, in JSON types.
 
-    ``metrics.best`` is the epoch in which `config["monitor"]` was best, and ``score`` its value there;
-    ``metrics.final`` is the last value of each metric. Test metrics stand with the epoch whose weights were
-    tested: the best one, or the last where no best checkpoint is kept.
+    ``metrics.best`` is from the epoch that is best by `config["monitor"]`, and ``score`` is its value there;
+    ``metrics.final`` is the last value of each metric. Test metrics are listed with the epoch whose weights were
+    tested: the best one, or the last if no best checkpoint is saved.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, MetricsHistoryLogger)), None)
     throughput = next((c for c in trainer.callbacks if isinstance(c, MeasuresThroughput)), None)
-    best = history.best(config["monitor"], config["mode"]) if history else {}
-    final = history.final() if history else {}
+    best = best_metrics(history.rows, config["monitor"], config["mode"]) if history else {}
+    final = final_metrics(history.rows) if history else {}
     metrics = {
         which: {name: value for name, value in row.items() if name != "epoch" and not name.startswith("test/")}
         for which, row in (("best", best), ("final", final))
     }
     tested = "best" if best_checkpoint(trainer, config["monitor"]) else "final"
     metrics[tested] |= {name: value for name, value in final.items() if name.startswith("test/")}
+    seconds = throughput.train_seconds if throughput else None
     return {
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
@@ -67,31 +68,24 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "metrics": metrics,
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "train_seconds": throughput.train_seconds if throughput else None,
-        "samples_per_second": throughput.train_samples / throughput.train_seconds
-        if throughput and throughput.train_seconds
-        else None,
+        "train_seconds": seconds,
+        "samples_per_second": throughput.train_samples / seconds if throughput and seconds else None,
     }
 
 
 @rank_zero_only
 def print_result(result: Result, directory: Path) -> None:
-    """Log the metrics, best epoch beside last, and where the run lies."""
+    """Log the metrics of the best and the last epoch as a table, and the run directory."""
     best, final = result["metrics"]["best"], result["metrics"]["final"]
     if best or final:
-        _show_metrics(result, best, final)
+        table = Table("metric")
+        table.add_column(f"best {result['monitor']}", justify="right")
+        table.add_column("final", justify="right")
+        for name in sorted(best | final):
+            table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
+        console = Console()
+        with console.capture() as output:
+            console.print(table)
+        log.info("{model} on {data}: best epoch {best_epoch} of {epochs}".format_map(result))
+        log.info("%s", output.get().rstrip())
     log.info("run: %s", directory)
-
-
-def _show_metrics(result: Result, best: Row, final: Row) -> None:
-    table = Table()
-    table.add_column("metric")
-    table.add_column(f"best {result['monitor']}", justify="right")
-    table.add_column("final", justify="right")
-    for name in sorted(best | final):
-        table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
-    console = Console()
-    with console.capture() as drawn:
-        console.print(table)
-    log.info("%s on %s: best epoch %s of %s", *(result[key] for key in ("model", "data", "best_epoch", "epochs")))
-    log.info("%s", drawn.get().rstrip())

@@ -1,15 +1,15 @@
-"""Lightning's Trainer, and torch.compile as one more of its settings."""
+"""Lightning's Trainer with `torch.compile` as a setting, a faster training loop and atomic checkpoints."""
 
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from dive.errors import ConfigError
 from dive.runs.checkpoint_io import AtomicCheckpointIO
-from dive.training.fast.epoch_loop import FastTrainingEpochLoop
+from dive.training.fast.availability import install_fast_loop
 from dive.training.fast.hook_pruning import drop_empty_hooks
 
 DEVICES = {
@@ -20,28 +20,29 @@ DEVICES = {
 
 
 def is_accelerator_available(accelerator: str) -> bool:
-    """Whether this machine has what `trainer.accelerator` asks for."""
+    """Whether this machine has the device that `trainer.accelerator` names."""
     return accelerator not in DEVICES or any(kind.is_available() for kind in DEVICES[accelerator])
 
 
 class Trainer(pl.Trainer):
-    """A Trainer that compiles the model where asked, and leaves batches, steps and checkpoints to this package.
+    """A `pytorch_lightning.Trainer` that can compile the model, and uses dive's training loop and checkpoint files.
 
     Args:
-        steps_per_execution: see `dive.training.fast.epoch_loop.FastTrainingEpochLoop`; results do not depend on it.
-        compile: run the model through `torch.compile`; a mapping holds that function's own arguments, such as
-            ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints fit both ways.
-        matmul_precision: of float32 matrix products, as `torch.set_float32_matmul_precision` takes it.
-        **settings: those of `pytorch_lightning.Trainer`.
+        steps_per_execution: maximum number of training steps between two returns to Lightning's bookkeeping, see
+            `dive.training.fast.epoch_loop.FastTrainingEpochLoop`; results do not depend on it.
+        compile: run the model through `torch.compile`; a mapping holds that function's arguments, such as
+            ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints load with and without it.
+        matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
+        **settings: arguments of `pytorch_lightning.Trainer`.
 
     Raises:
-        ValueError: there is no such accelerator on this machine, or a number cannot be.
+        ValueError: this machine has no such accelerator, or a number is out of range.
     """
 
     def __init__(
         self,
         steps_per_execution: int = 1,
-        compile: bool | dict[str, Any] = False,  # noqa: A002  # torch's word
+        compile: bool | dict[str, Any] = False,  # noqa: A002  # torch's term
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         **settings: Any,
     ) -> None:
@@ -49,36 +50,34 @@ class Trainer(pl.Trainer):
         if not is_accelerator_available(accelerator):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         if settings.get("deterministic") is False and not torch.are_deterministic_algorithms_enabled():
-            settings["deterministic"] = None  # to switch off what is off, torch would import its compiler
-        # BatchOrder divides batches among processes itself.
-        super().__init__(**settings, plugins=[AtomicCheckpointIO()], use_distributed_sampler=False)
-        lightnings = self.fit_loop.epoch_loop
-        self.fit_loop.epoch_loop = FastTrainingEpochLoop(
-            self, steps_per_execution, min_steps=lightnings.min_steps, max_steps=lightnings.max_steps
-        )
+            settings["deterministic"] = None  # False would make torch import its compiler, and change nothing
+        plugins: list[Any] = [AtomicCheckpointIO()]
+        if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # Lightning's order
+            # `dive.sweeps.launchers.preemption` requeues; Lightning would save a checkpoint of its own for that.
+            plugins.append(SLURMEnvironment(auto_requeue=False))
+        # ResumableBatchSampler distributes batches among processes itself.
+        super().__init__(**settings, plugins=plugins, use_distributed_sampler=False)
+        self.uses_fast_loop = install_fast_loop(self, steps_per_execution)
         self.compile = compile
         torch.set_float32_matmul_precision(matmul_precision)
-        environment = self._accelerator_connector.cluster_environment
-        if isinstance(environment, SLURMEnvironment):
-            # Its checkpoint in the middle of an epoch would be lost on us: `dive.sweeps.launchers.preemption` requeues.
-            environment.auto_requeue = False
 
     @property
     def log_dir(self) -> str:
-        """The run's directory: where profiles go."""
+        """The run directory, in which Lightning writes profiles."""
         return self.default_root_dir
 
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Compile where asked, then fit."""
-        drop_empty_hooks(model, self.callbacks)
+        """Compile the model if configured, then fit."""
+        if self.uses_fast_loop:
+            drop_empty_hooks(model, self.callbacks)
         self.maybe_compile(model)
         super().fit(model, *args, **kwargs)
 
     def maybe_compile(self, module: pl.LightningModule) -> None:
-        """Have a task's model run through `torch.compile`, if that is set.
+        """Compile a task's model in place if `compile` is set.
 
         Raises:
-            ConfigError: `torch.compile` does not take these arguments.
+            ConfigError: `torch.compile` refuses the configured arguments.
         """
         if self.compile:
             try:
@@ -87,7 +86,7 @@ class Trainer(pl.Trainer):
                 raise ConfigError(f"trainer.compile={self.compile}: {error}") from error
 
     def teardown_loggers(self) -> None:
-        """Let the loggers go that would wait for more."""
+        """Close the loggers that hold files or connections open."""
         for logger in self.loggers:
             if hasattr(logger, "close"):
                 logger.close()

@@ -1,4 +1,4 @@
-"""Look for a learning rate or a batch size, by Lightning's tuner, in place of training."""
+"""Learning-rate and batch-size finder, which run instead of training."""
 
 import logging
 import math
@@ -19,30 +19,30 @@ log = logging.getLogger(__name__)
 
 
 def isolated_config(config: Config) -> Config:
-    """A configuration without observers, loggers and an end: none of them is to see a search."""
+    """A configuration without callbacks, loggers and validation, which trains until the tuner stops it."""
     forever = {"max_epochs": -1, "check_val_every_n_epoch": 10**9, "fast_dev_run": False}
     return {**config, "callbacks": {}, "logger": {}, "trainer": {**config["trainer"], **forever}}
 
 
-def search(name: str, config: Config, trainer: Trainer, task: Task, data: InMemoryDataModule) -> float | int:
-    """Search, and leave what was seen of it in the run's directory.
+def run_tuner(name: str, config: Config, trainer: Trainer, task: Task, data: InMemoryDataModule) -> float | int:
+    """Run a tuner; what it measures is written to the run directory.
 
     Args:
-        name: of the search, from `requested_tuner`.
+        name: of the tuner, from `requested_tuner`.
         config: the resolved configuration.
-        trainer: made for `isolated_config`.
-        task: has its weights of before, afterwards.
-        data: to train on; it has the batch size that was tried last, afterwards.
+        trainer: instantiated from the `isolated_config`.
+        task: the task to train; its weights are restored afterwards.
+        data: the data module to train on; afterwards it has the batch size that was tried last.
 
     Returns:
-        The value that is suggested for the key that `TUNED_KEYS` names.
+        The suggested value for the key in `TUNED_KEYS`.
 
     Raises:
         ConfigError: there are several processes.
-        RunError: nothing was found.
+        RunError: no value was found.
     """
     if trainer.world_size > 1:
-        raise ConfigError(f"{name}=true: searches in one process; trainer.devices=1")
+        raise ConfigError(f"{name}=true: runs in one process only; set trainer.devices=1")
     if name == "find_batch_size":
         return find_batch_size(trainer, task, data, **config["tune"]["find_batch_size"])
     return find_lr(trainer, task, data, **config["tune"]["find_lr"])
@@ -51,33 +51,34 @@ def search(name: str, config: Config, trainer: Trainer, task: Task, data: InMemo
 def find_batch_size(
     trainer: Trainer, task: Task, data: InMemoryDataModule, init_val: int, max_val: int, steps_per_trial: int
 ) -> int:
-    """The largest batch size, doubled from `init_val`, with which steps fit into memory.
+    """Double the batch size from `init_val` on and return the largest one that fits in memory.
 
     Args:
-        trainer: for the search.
-        task: what to train.
-        data: what to train it on.
-        init_val: where to begin.
-        max_val: where to end.
-        steps_per_trial: steps that have to fit.
+        trainer: runs the trials.
+        task: the task to train.
+        data: the data module to train on.
+        init_val: the first batch size.
+        max_val: upper bound.
+        steps_per_trial: training steps for each batch size.
 
     Raises:
-        RunError: not even one example fits.
+        RunError: not even a batch of one example fits.
     """
-    examples = len(data.splits.train)
+    num_examples = len(data.splits.train)
 
     completed: list[int] = []
     run = trainer.fit_loop.run
 
-    def noted() -> None:
+    def record_size() -> None:
         run()
         completed.append(data.batch_size)
 
-    # Lightning does not tell whether a trial went well: of a search of its own, it suggests what it has not tried,
-    # below the first size and at bounds, and what did not fit, of the whole set.
-    trainer.fit_loop.run = noted
+    # Each trial is a search of a single size, since Lightning does not report whether a trial succeeded. Its own
+    # search suggests sizes that it has not tried (below the first size, and at bounds) or that did not fit (the
+    # whole data set).
+    trainer.fit_loop.run = record_size
 
-    def fits(size: int) -> bool:
+    def fits_in_memory(size: int) -> bool:
         data.batch_size = size
         trial = {"init_val": size, "max_trials": 1, "max_val": size + 1, "steps_per_trial": steps_per_trial}
         try:
@@ -85,26 +86,29 @@ def find_batch_size(
         except ValueError as error:
             if size > 1:
                 raise
-            # It goes on with half of the only example.
-            raise RunError("find_batch_size=true: not even one example at a time fits into memory") from error
+            # Lightning goes on with a batch size of 0.
+            raise RunError("find_batch_size=true: not even a batch of one example fits in memory") from error
         return size in completed
 
-    found, too_large = min(init_val, examples), math.inf
-    while not fits(found):
-        found, too_large = found // 2, found
-    while (larger := min(2 * found, examples)) > found and larger <= max_val and larger < too_large:
-        found, too_large = (larger, too_large) if fits(larger) else (found, larger)
-    more = "the whole set" if found == examples else f"max_val={max_val}" if larger > max_val else "memory"
-    log.info("batches of %d were the largest: what ended the search was %s", found, more)
-    return found
+    largest, too_large = min(init_val, num_examples), math.inf
+    while not fits_in_memory(largest):
+        largest, too_large = largest // 2, largest
+    while (doubled := min(2 * largest, num_examples)) > largest and doubled <= max_val and doubled < too_large:
+        largest, too_large = (doubled, too_large) if fits_in_memory(doubled) else (largest, doubled)
+    if largest == num_examples:
+        limit = "the size of the training set"
+    else:
+        limit = f"max_val={max_val}" if doubled > max_val else "memory"
+    log.info("largest batch size: %d, limited by %s", largest, limit)
+    return largest
 
 
-def suggested_command(typed: str, name: str, value: float | int) -> str:
-    """What to type to train with what was found.
+def suggested_command(command: str, name: str, value: float | int) -> str:
+    """The command that trains with the suggested value.
 
     >>> suggested_command("python train.py model=mlp find_lr=true optimizer.lr=1", "find_lr", 0.05)
     'python train.py model=mlp optimizer.lr=0.05'
     """
     dropped = re.compile(rf"\+*({'|'.join(TUNED_KEYS)}|tune\..*|{re.escape(TUNED_KEYS[name])}|hydra\.run\.dir)=")
-    words = [word for word in shlex.split(typed) if not dropped.match(word)]
-    return shlex.join([*words, f"{TUNED_KEYS[name]}={value}"])
+    arguments = [argument for argument in shlex.split(command) if not dropped.match(argument)]
+    return shlex.join([*arguments, f"{TUNED_KEYS[name]}={value}"])

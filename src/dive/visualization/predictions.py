@@ -1,4 +1,4 @@
-"""What a model says of a whole set of examples."""
+"""Predictions of a model on a set of examples."""
 
 from dataclasses import dataclass
 
@@ -12,52 +12,52 @@ from dive.tasks.task import ClassificationTask, Task
 
 @torch.no_grad()
 def predict_outputs(task: Task, inputs: Tensor, batch_size: int = 1024) -> Tensor:
-    """What a task's model says, in evaluation mode; afterwards it is in the mode it was in.
+    """Run the model in evaluation mode; its mode is restored afterwards.
 
     Args:
         task: on any device.
         inputs: ``(num_examples, ...)``, on any device, in any precision.
-        batch_size: examples at a time.
+        batch_size: number of examples per batch.
 
     Returns:
-        ``(num_examples, num_outputs)``, on the processor, in float32 at least.
+        ``(num_examples, num_outputs)``, on the CPU, in float32 or higher precision.
     """
     training = task.training
     task.eval()
     try:
-        # A compiled model with CUDA graphs puts the next outputs into the same memory: copied before.
+        # Copied batch by batch: a compiled model with CUDA graphs overwrites the memory with the next outputs.
         batches = (preprocess_inputs(batch, task).to(task.device) for batch in inputs.split(batch_size))
-        said = torch.cat([task(batch).cpu() for batch in batches])
-        return said.to(torch.promote_types(said.dtype, torch.float32))
+        outputs = torch.cat([task(batch).cpu() for batch in batches])
+        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
     finally:
         task.train(training)
 
 
 def preprocess_inputs(inputs: Tensor, task: Task) -> Tensor:
-    """Inputs in the precision of a task's model: ``trainer.precision=bf16-true`` is another than theirs."""
+    """Convert inputs to the precision of the model, which may differ, as with ``trainer.precision=bf16-true``."""
     # Not `task.dtype`: the model may have been converted without the task.
     weights = next((weights for weights in task.parameters() if weights.is_floating_point()), None)
     return inputs if weights is None or not inputs.is_floating_point() else inputs.to(weights.dtype)
 
 
-def probabilities(task: ClassificationTask, said: Tensor) -> Tensor:
-    """Of each class: what the model says, where our own cross-entropy is the loss; else its softmax.
+def class_probabilities(task: ClassificationTask, outputs: Tensor) -> Tensor:
+    """The outputs themselves if the loss is dive's `cross_entropy`, which takes probabilities; else their softmax.
 
     Args:
-        task: whose model it is.
-        said: ``(num_examples, num_classes)``; so is what is returned.
+        task: the task that computed the outputs.
+        outputs: ``(num_examples, num_classes)``, the shape that is also returned.
     """
-    says_probabilities = getattr(task.loss, "func", task.loss) is cross_entropy
-    return said if says_probabilities else said.softmax(1)
+    takes_probabilities = getattr(task.loss, "func", task.loss) is cross_entropy
+    return outputs if takes_probabilities else outputs.softmax(1)
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier says of examples.
+    """Predictions of a classifier.
 
     Args:
         inputs: ``(num_examples, ...)``.
-        targets: their classes, ``(num_examples,)``.
+        targets: true classes, ``(num_examples,)``.
         probabilities: of each class, ``(num_examples, num_classes)``.
     """
 
@@ -67,28 +67,23 @@ class Predictions:
 
     @property
     def predicted(self) -> Tensor:
-        """The likeliest class of each, ``(num_examples,)``."""
+        """The most probable class of each example, ``(num_examples,)``."""
         return self.probabilities.argmax(1)
 
-    def most_confident_errors(self, most: int) -> Tensor:
-        """Indices of wrong ones, the most confident first, ``(at most `most`,)``."""
+    def most_confident_errors(self, limit: int) -> Tensor:
+        """Indices of misclassified examples, most confident first, ``(at most limit,)``."""
         confidence, predicted = self.probabilities.max(1)
         wrong = (predicted != self.targets).nonzero().flatten()
-        return wrong[confidence[wrong].argsort(descending=True, stable=True)][:most]
+        return wrong[confidence[wrong].argsort(descending=True, stable=True)][:limit]
 
-    def confusion(self) -> Tensor:
-        """How many of each class are taken for each: ``(num_classes, num_classes)``, a row a true class."""
+    def confusion_matrix(self) -> Tensor:
+        """Counts of each pair of true class (row) and predicted class (column), ``(num_classes, num_classes)``."""
         classes = self.probabilities.shape[1]
         pairs = self.targets * classes + self.predicted
         return pairs.bincount(minlength=classes**2).reshape(classes, classes)
 
 
 def predict(task: ClassificationTask, examples: TensorDataset) -> Predictions:
-    """Classify a set.
-
-    Args:
-        task: on any device.
-        examples: likewise.
-    """
-    said = probabilities(task, predict_outputs(task, examples.inputs))
-    return Predictions(examples.inputs.cpu(), examples.targets.cpu(), said)
+    """Classify a set of examples; task and examples may be on any device."""
+    probabilities = class_probabilities(task, predict_outputs(task, examples.inputs))
+    return Predictions(examples.inputs.cpu(), examples.targets.cpu(), probabilities)

@@ -1,4 +1,4 @@
-"""Jobs that a cluster stops and starts again."""
+"""SLURM jobs that are preempted and requeued."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from dive.sweeps.launchers.preemption import SIGNALS, finished_earlier, requeue_
 
 @pytest.fixture(autouse=True)
 def job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Environment and signals of a job that has been requeued once."""
+    """The environment of a job that has been requeued once; restores signal handlers."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -24,11 +24,11 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def signalled_twice(number: signal.Signals) -> None:
+def send_twice(number: signal.Signals) -> None:
     try:
         os.kill(os.getpid(), number)
     finally:
-        os.kill(os.getpid(), number)  # while it leaves: not heeded
+        os.kill(os.getpid(), number)  # during the exit: ignored
 
 
 @pytest.mark.parametrize(
@@ -36,29 +36,29 @@ def signalled_twice(number: signal.Signals) -> None:
     [
         (signal.SIGUSR1, "RUNNING", 5, ["12_3"]),
         (signal.SIGTERM, "RUNNING", 5, ["12_3"]),
-        (signal.SIGTERM, "COMPLETING", 5, []),  # cancelled, or requeued already: SLURM's own doing
-        (signal.SIGUSR1, "RUNNING", 1, []),  # it was once, and may not again
+        (signal.SIGTERM, "COMPLETING", 5, []),  # cancelled or already requeued by SLURM
+        (signal.SIGUSR1, "RUNNING", 1, []),  # the limit is reached
     ],
 )
-def test_a_signal_ends_a_job_and_requeues_it(
+def test_signal_ends_and_requeues_the_job(
     number: signal.Signals, state: str, limit: int, requeued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(slurm, "queue", lambda: {"12_3": state})
-    monkeypatch.setattr(slurm, "requeue", asked.append)
-    with pytest.raises(SystemExit) as left, requeue_on_preemption(limit):
-        signalled_twice(number)
-    assert left.value.code == 143
-    assert asked == requeued
+    requests: list[str] = []
+    monkeypatch.setattr(slurm, "squeue", lambda: {"12_3": state})
+    monkeypatch.setattr(slurm, "requeue", requests.append)
+    with pytest.raises(SystemExit) as caught, requeue_on_preemption(limit):
+        send_twice(number)
+    assert caught.value.code == 143
+    assert requests == requeued
 
 
-def test_a_job_that_fails_is_not_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_job_is_not_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "requeue", pytest.fail)
     with pytest.raises(ValueError, match="diverged"), requeue_on_preemption(5):
         raise ValueError("diverged")
 
 
-def test_another_attempt_goes_on_from_a_checkpoint_or_makes_room(
+def test_requeued_job_resumes_its_checkpoint_or_archives_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = tmp_path / "seed=0"
@@ -76,7 +76,7 @@ def test_another_attempt_goes_on_from_a_checkpoint_or_makes_room(
     assert directory.exists()
 
 
-def test_a_finished_job_that_is_requeued_has_nothing_to_do(tmp_path: Path) -> None:
+def test_requeued_job_that_has_finished_is_detected(tmp_path: Path) -> None:
     assert not finished_earlier(tmp_path)
     (tmp_path / "result.json").write_text(json.dumps({"status": "finished"}))
     assert finished_earlier(tmp_path)

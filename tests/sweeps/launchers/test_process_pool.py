@@ -1,4 +1,4 @@
-"""Tasks in processes of their own: what comes back, how many at a time, and that none is left behind."""
+"""Process pool: results, number of concurrent jobs, and termination without orphaned processes."""
 
 import multiprocessing
 import os
@@ -19,22 +19,22 @@ import torch
 from dive.sweeps.launchers import process_pool
 from dive.sweeps.launchers.process_pool import ProcessJob, ProcessResult, run_jobs
 
-# A process that is started anew cannot import this module by its name.
+# Subprocesses cannot import this module by name.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
-PATIENCE_S = 60.0  # until a test gives up on what has to happen
+TIMEOUT_S = 60.0
 
 
-def until(happened: Callable[[], Any]) -> None:
-    """Wait for something that must happen."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended (one that nobody waits for may still be in the list)."""
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended; a zombie counts as ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -42,62 +42,62 @@ def gone(pid: int) -> bool:
     return state in "ZX"
 
 
-# What is run: in other processes.
+# Functions that run in subprocesses.
 
 
 def fail() -> None:
     raise ValueError("no such thing")
 
 
-def kill_myself() -> None:
+def kill_self() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def write_much(output: str) -> None:
+def print_from_subprocess_too(output: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.write(f"{output}\n")
         stream.flush()
-    subprocess.run(["sh", "-c", f"echo {output} of another process"], check=True)
+    subprocess.run(["sh", "-c", f"echo {output} from a subprocess"], check=True)
 
 
-def tell_of_surroundings() -> tuple[int, int, int, str | None]:
+def get_process_info() -> tuple[int, int, int, str | None]:
     return os.getpid(), os.getpgrp(), torch.get_num_threads(), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def as_many(folder: Path, count: int) -> bool:
+def has_files(folder: Path, count: int) -> bool:
     return len(list(folder.iterdir())) >= count
 
 
-def work_beside_others(folder: Path, index: int, workers: int) -> list[str]:
-    """Devices of all tasks that run now; the first few see each other begin, and look, before they end."""
+def observe_concurrent_jobs(folder: Path, index: int, workers: int) -> list[str]:
+    """Devices of all jobs that run now; the first `workers` jobs wait for each other, so that they overlap."""
     device, pid = os.environ["CUDA_VISIBLE_DEVICES"], os.getpid()
     (folder / f"{device}.{pid}").touch()
-    for event in ("begun", "looked"):
-        if event == "looked":
-            time.sleep(0.05)  # for one too many to begin
+    for event in ("started", "observed"):
+        if event == "observed":
+            time.sleep(0.05)  # in which a surplus job could start
             running = [path.name.partition(".")[0] for path in folder.glob("*.*")]
         (folder / event / str(pid)).touch()
         if index < workers:
-            until(partial(as_many, folder / event, workers))
+            wait_until(partial(has_files, folder / event, workers))
     (folder / f"{device}.{pid}").unlink()
     return sorted(running)
 
 
-def wait_for(folder: Path, names: list[str]) -> str:
-    until(lambda: all((folder / name).exists() for name in names))
-    return "all there"
+def wait_for_files(folder: Path, names: list[str]) -> str:
+    wait_until(lambda: all((folder / name).exists() for name in names))
+    return "all exist"
 
 
-def work_for_ever(folder: Path, name: str, manners: str) -> None:
-    """Note who works, with another process that helps; on SIGTERM save, or take no notice."""
+def run_forever(folder: Path, name: str, on_sigterm: str) -> None:
+    """Write the pids of this process and of a subprocess to a file; on SIGTERM, save or ignore it."""
 
     def save(number: int, frame: object) -> None:
         (folder / f"{name}.saved").touch()
         raise SystemExit(1)
 
-    signal.signal(signal.SIGTERM, save if manners == "saves" else signal.SIG_IGN)
-    helper = subprocess.Popen(["sleep", "600"])
-    (folder / f"{name}.part").write_text(f"{os.getpid()} {helper.pid}")
+    signal.signal(signal.SIGTERM, save if on_sigterm == "save" else signal.SIG_IGN)
+    child = subprocess.Popen(["sleep", "600"])
+    (folder / f"{name}.part").write_text(f"{os.getpid()} {child.pid}")
     (folder / f"{name}.part").rename(folder / name)
     while True:
         time.sleep(600)
@@ -107,141 +107,141 @@ def pids(folder: Path, name: str) -> list[int]:
     return [int(pid) for pid in (folder / name).read_text().split()]
 
 
-# What comes back.
+# Results.
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of the task that prints, in a folder that is not there yet, beside one that is."""
+    """Output file in a directory that does not exist yet; ``old.log`` beside it has content."""
     path = tmp_path_factory.mktemp("jobs") / "new" / "train.log"
-    (path.parents[1] / "old.log").write_text("first\n")
+    (path.parents[1] / "old.log").write_text("old\n")
     return path
 
 
 @pytest.fixture(scope="module")
-def begun() -> list[int]:
-    """Tasks as they started."""
+def started() -> list[int]:
+    """Indices of jobs in the order in which they started."""
     return []
 
 
 @pytest.fixture(scope="module")
-def ended(output: Path, begun: list[int]) -> list[tuple[int, ProcessResult]]:
-    """What became of a mixed lot, two at a time; starting processes takes a while, so they are started once."""
-    tasks = [
-        ProcessJob(kill_myself),
+def results(output: Path, started: list[int]) -> list[tuple[int, ProcessResult]]:
+    """Results of various jobs; starting processes is slow, so they are run once for all tests."""
+    jobs = [
+        ProcessJob(kill_self),
         ProcessJob(partial(dict, score=0.5, name="ä")),
         ProcessJob(fail),
         ProcessJob(partial(sys.exit, 3)),
-        ProcessJob(partial(write_much, "told"), output),
-        ProcessJob(partial(write_much, "second"), output.parents[1] / "old.log"),
-        ProcessJob(tell_of_surroundings),
-        ProcessJob(tell_of_surroundings),
+        ProcessJob(partial(print_from_subprocess_too, "first"), output),
+        ProcessJob(partial(print_from_subprocess_too, "second"), output.parents[1] / "old.log"),
+        ProcessJob(get_process_info),
+        ProcessJob(get_process_info),
     ]
-    return list(run_jobs(tasks, workers=2, threads=3, started=begun.append))
+    return list(run_jobs(jobs, workers=2, threads=3, on_start=started.append))
 
 
 @pytest.fixture(scope="module")
-def by_index(ended: list[tuple[int, ProcessResult]]) -> dict[int, ProcessResult]:
-    return dict(ended)
+def by_index(results: list[tuple[int, ProcessResult]]) -> dict[int, ProcessResult]:
+    return dict(results)
 
 
-def test_each_task_starts_and_ends_once(ended: list[tuple[int, ProcessResult]], begun: list[int]) -> None:
-    assert sorted(index for index, _ in ended) == list(range(8))
-    assert begun == list(range(8))
+def test_each_job_starts_and_ends_once(results: list[tuple[int, ProcessResult]], started: list[int]) -> None:
+    assert sorted(index for index, _ in results) == list(range(8))
+    assert started == list(range(8))
 
 
-def test_what_a_task_returns_comes_back(by_index: dict[int, ProcessResult]) -> None:
+def test_return_value_is_sent_back(by_index: dict[int, ProcessResult]) -> None:
     assert by_index[1] == ProcessResult(value={"score": 0.5, "name": "ä"})
 
 
-def test_what_a_task_raises_comes_back_as_text(by_index: dict[int, ProcessResult]) -> None:
+def test_exception_is_sent_back_as_text(by_index: dict[int, ProcessResult]) -> None:
     assert by_index[2] == ProcessResult(error="ValueError: no such thing")
 
 
-def test_a_task_that_is_killed_costs_itself_alone(by_index: dict[int, ProcessResult]) -> None:
-    assert by_index[0] == ProcessResult(error="killed by SIGKILL (for want of memory?)")
+def test_killed_job_does_not_affect_others(by_index: dict[int, ProcessResult]) -> None:
+    assert by_index[0] == ProcessResult(error="killed by SIGKILL (out of memory?)")
     assert by_index[1].error is by_index[4].error is by_index[6].error is None
 
 
-def test_a_task_that_leaves_by_itself_is_told_with_its_exit_status(by_index: dict[int, ProcessResult]) -> None:
-    assert by_index[3] == ProcessResult(error="left with exit status 3")
+def test_exit_status_is_reported(by_index: dict[int, ProcessResult]) -> None:
+    assert by_index[3] == ProcessResult(error="exited with status 3")
 
 
-def test_what_a_task_and_its_processes_print_goes_to_its_file(
+def test_output_of_job_and_its_subprocesses_goes_to_its_file(
     by_index: dict[int, ProcessResult], output: Path
 ) -> None:
     assert by_index[4].error is None
-    assert sorted(output.read_text().splitlines()) == ["told", "told", "told of another process"]
+    assert sorted(output.read_text().splitlines()) == ["first", "first", "first from a subprocess"]
 
 
-def test_what_is_printed_is_appended(by_index: dict[int, ProcessResult], output: Path) -> None:
+def test_output_is_appended(by_index: dict[int, ProcessResult], output: Path) -> None:
     assert by_index[5].error is None
-    assert (output.parents[1] / "old.log").read_text().splitlines()[0] == "first"
+    assert (output.parents[1] / "old.log").read_text().splitlines()[0] == "old"
     assert (output.parents[1] / "old.log").read_text().count("second") == 3
 
 
-def test_each_task_has_a_process_of_its_own_that_leads_a_group(by_index: dict[int, ProcessResult]) -> None:
-    (one, one_s_group, *_), (other, other_s_group, *_) = by_index[6].value, by_index[7].value
-    assert len({one, other, os.getpid()}) == 3
-    assert (one_s_group, other_s_group) == (one, other)
+def test_each_job_runs_in_its_own_process_group(by_index: dict[int, ProcessResult]) -> None:
+    (first, first_group, *_), (second, second_group, *_) = by_index[6].value, by_index[7].value
+    assert len({first, second, os.getpid()}) == 3
+    assert (first_group, second_group) == (first, second)
 
 
-def test_the_threads_of_torch_are_set(by_index: dict[int, ProcessResult]) -> None:
+def test_number_of_torch_threads_is_set(by_index: dict[int, ProcessResult]) -> None:
     assert by_index[6].value[2] == 3
 
 
-def test_without_devices_the_visible_ones_stay_as_they_are(by_index: dict[int, ProcessResult]) -> None:
+def test_without_devices_visible_devices_are_unchanged(by_index: dict[int, ProcessResult]) -> None:
     assert by_index[6].value[3] == os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def test_nothing_to_run_ends_at_once() -> None:
+def test_no_jobs_return_immediately() -> None:
     assert list(run_jobs([], workers=2, threads=1)) == []
 
 
-# How many at a time.
+# Concurrency.
 
 
 @pytest.fixture
-def beside(tmp_path: Path) -> Callable[..., list[list[str]]]:
-    """Run tasks on two devices, and return what each saw: the devices of those that ran when it did."""
-    for event in ("begun", "looked"):
+def observe(tmp_path: Path) -> Callable[..., list[list[str]]]:
+    """Run jobs on two devices; return, for each, the devices of all jobs that ran at the same time."""
+    for event in ("started", "observed"):
         (tmp_path / event).mkdir()
 
-    def seen(count: int, workers: int) -> list[list[str]]:
-        tasks = [ProcessJob(partial(work_beside_others, tmp_path, index, workers)) for index in range(count)]
-        results = [ended for _, ended in run_jobs(tasks, workers=workers, threads=1, devices=["4", "7"])]
-        assert [ended.error for ended in results] == [None] * count
-        return [ended.value for ended in results]
+    def run(count: int, workers: int) -> list[list[str]]:
+        jobs = [ProcessJob(partial(observe_concurrent_jobs, tmp_path, index, workers)) for index in range(count)]
+        results = [result for _, result in run_jobs(jobs, workers=workers, threads=1, devices=["4", "7"])]
+        assert [result.error for result in results] == [None] * count
+        return [result.value for result in results]
 
-    return seen
+    return run
 
 
-def test_no_more_run_at_a_time_than_workers_and_they_take_the_devices_by_turns(
-    beside: Callable[..., list[list[str]]],
+def test_at_most_workers_jobs_run_and_devices_are_round_robin(
+    observe: Callable[..., list[list[str]]],
 ) -> None:
-    seen = beside(6, workers=2)
-    assert seen.count(["4", "7"]) >= 2  # the first two, at least
-    assert all(devices in (["4"], ["7"], ["4", "7"]) for devices in seen)
+    observed = observe(6, workers=2)
+    assert observed.count(["4", "7"]) >= 2  # at least the first two
+    assert all(devices in (["4"], ["7"], ["4", "7"]) for devices in observed)
 
 
-def test_more_workers_than_devices_share_them(beside: Callable[..., list[list[str]]]) -> None:
-    assert beside(3, workers=3) == [["4", "4", "7"]] * 3
+def test_more_workers_than_devices_share_devices(observe: Callable[..., list[list[str]]]) -> None:
+    assert observe(3, workers=3) == [["4", "4", "7"]] * 3
 
 
-# Breaking off.
+# Stopping early.
 
 
 @pytest.mark.parametrize("how", ["close", "interrupt"])
-def test_breaking_off_lets_those_that_run_save_and_leaves_no_process(how: str, tmp_path: Path) -> None:
+def test_stopping_early_lets_jobs_save_and_leaves_no_process(how: str, tmp_path: Path) -> None:
     started: list[int] = []
-    tasks = [
-        ProcessJob(partial(work_for_ever, tmp_path, "a", "saves")),
-        ProcessJob(partial(wait_for, tmp_path, ["a", "b"])),
-        ProcessJob(partial(work_for_ever, tmp_path, "b", "saves")),
+    jobs = [
+        ProcessJob(partial(run_forever, tmp_path, "a", "save")),
+        ProcessJob(partial(wait_for_files, tmp_path, ["a", "b"])),
+        ProcessJob(partial(run_forever, tmp_path, "b", "save")),
         *[ProcessJob(partial((tmp_path / f"late{i}").touch)) for i in range(3)],
     ]
-    running = run_jobs(tasks, workers=3, threads=1, started=started.append)
-    assert next(running) == (1, ProcessResult(value="all there"))
+    running = run_jobs(jobs, workers=3, threads=1, on_start=started.append)
+    assert next(running) == (1, ProcessResult(value="all exist"))
     if how == "close":
         running.close()
     else:
@@ -250,63 +250,63 @@ def test_breaking_off_lets_those_that_run_save_and_leaves_no_process(how: str, t
     assert (tmp_path / "a.saved").exists()
     assert (tmp_path / "b.saved").exists()
     for pid in (*pids(tmp_path, "a"), *pids(tmp_path, "b")):
-        until(partial(gone, pid))
+        wait_until(partial(has_ended, pid))
     assert started == [0, 1, 2]
     assert list(tmp_path.glob("late*")) == []
 
 
-def test_a_task_that_takes_no_notice_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_pool, "GRACE_S", 0.1)
-    tasks = [
-        ProcessJob(partial(work_for_ever, tmp_path, "a", "stays")),
-        ProcessJob(partial(wait_for, tmp_path, ["a"])),
+def test_job_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_pool, "GRACE_PERIOD_S", 0.1)
+    jobs = [
+        ProcessJob(partial(run_forever, tmp_path, "a", "ignore")),
+        ProcessJob(partial(wait_for_files, tmp_path, ["a"])),
     ]
-    running = run_jobs(tasks, workers=2, threads=1)
+    running = run_jobs(jobs, workers=2, threads=1)
     next(running)
-    assert not any(gone(pid) for pid in pids(tmp_path, "a"))
+    assert not any(has_ended(pid) for pid in pids(tmp_path, "a"))
     running.close()
     for pid in pids(tmp_path, "a"):
-        until(partial(gone, pid))
+        wait_until(partial(has_ended, pid))
 
 
-def test_what_a_task_has_started_ends_with_it(tmp_path: Path) -> None:
-    def leave_a_helper() -> int:
+def test_subprocesses_end_with_their_job(tmp_path: Path) -> None:
+    def start_subprocess() -> int:
         return subprocess.Popen(["sleep", "600"]).pid
 
-    ((_, ended),) = run_jobs([ProcessJob(leave_a_helper)], workers=1, threads=1)
-    assert ended.error is None
-    until(partial(gone, ended.value))
+    ((_, result),) = run_jobs([ProcessJob(start_subprocess)], workers=1, threads=1)
+    assert result.error is None
+    wait_until(partial(has_ended, result.value))
 
 
-def test_tasks_die_with_the_process_that_runs_them(tmp_path: Path) -> None:
+def test_jobs_die_with_the_parent_process(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import sys\n"
         "from functools import partial\n"
         "from pathlib import Path\n"
         "import cloudpickle\n"
-        "from dive.sweeps import processes\n"
-        "processes.PRELOADED = []\n"  # it starts sooner
+        "from dive.sweeps.launchers import process_pool\n"
+        "process_pool.PRELOADED = []\n"  # to start faster
         "if __name__ == '__main__':\n"
         "    work = cloudpickle.loads(Path(sys.argv[1]).read_bytes())\n"
-        "    list(processes.run([processes.Task(work)], workers=1, threads=1))\n"
+        "    list(process_pool.run_jobs([process_pool.ProcessJob(work)], workers=1, threads=1))\n"
     )
-    (tmp_path / "work").write_bytes(cloudpickle.dumps(partial(work_for_ever, tmp_path, "a", "stays")))
+    (tmp_path / "work").write_bytes(cloudpickle.dumps(partial(run_forever, tmp_path, "a", "ignore")))
     program = subprocess.Popen([sys.executable, str(tmp_path / "program.py"), str(tmp_path / "work")])
     try:
-        until((tmp_path / "a").exists)
-        assert not any(gone(pid) for pid in pids(tmp_path, "a"))
+        wait_until((tmp_path / "a").exists)
+        assert not any(has_ended(pid) for pid in pids(tmp_path, "a"))
     finally:
         program.kill()
         program.wait()
     for pid in pids(tmp_path, "a"):
-        until(partial(gone, pid))
+        wait_until(partial(has_ended, pid))
 
 
-def test_a_large_value_comes_back() -> None:
-    ((_, ended),) = run_jobs([ProcessJob(partial(mul, "x", 1_000_000))], workers=1, threads=1)
-    assert len(ended.value) == 1_000_000
+def test_large_value_is_sent_back() -> None:
+    ((_, result),) = run_jobs([ProcessJob(partial(mul, "x", 1_000_000))], workers=1, threads=1)
+    assert len(result.value) == 1_000_000
 
 
-def test_a_task_starts_processes_of_its_own_as_it_would_alone() -> None:
-    ((_, ended),) = run_jobs([ProcessJob(multiprocessing.get_start_method)], workers=1, threads=1)
-    assert ended == ProcessResult(value=multiprocessing.get_start_method())
+def test_start_method_of_subprocesses_is_the_default() -> None:
+    ((_, result),) = run_jobs([ProcessJob(multiprocessing.get_start_method)], workers=1, threads=1)
+    assert result == ProcessResult(value=multiprocessing.get_start_method())

@@ -1,4 +1,4 @@
-"""How a machine is shared among jobs."""
+"""How a machine is divided among jobs."""
 
 import os
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from dive.sweeps.launchers import resources
 from dive.sweeps.launchers.resources import ResourceShare, allocate, visible_gpus
 
 
-def machine(monkeypatch: pytest.MonkeyPatch, cores: int, gpus: tuple[str, ...] = ()) -> None:
-    """Pretend to be on this one."""
-    monkeypatch.setattr(resources, "cores", lambda: cores)
+def fake_machine(monkeypatch: pytest.MonkeyPatch, cores: int, gpus: tuple[str, ...] = ()) -> None:
+    """Replace the detected cores and GPUs."""
+    monkeypatch.setattr(resources, "available_cpus", lambda: cores)
     monkeypatch.setattr(resources, "visible_gpus", lambda: gpus)
 
 
@@ -27,38 +27,38 @@ def machine(monkeypatch: pytest.MonkeyPatch, cores: int, gpus: tuple[str, ...] =
         (20, ResourceShare(20, 1)),
     ],
 )
-def test_the_cores_are_divided_among_the_workers(
+def test_cores_are_divided_among_workers(
     workers: int, expected: ResourceShare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine(monkeypatch, cores=8)
+    fake_machine(monkeypatch, cores=8)
     assert allocate(workers, ["cpu"]) == expected
 
 
-def test_as_many_jobs_as_cores_run_where_nothing_is_said_and_there_are_no_gpus(
+def test_default_without_gpus_is_one_job_per_core(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machine(monkeypatch, cores=6)
+    fake_machine(monkeypatch, cores=6)
     assert allocate(None, ["auto", "cpu"]) == ResourceShare(6, 1)
 
 
-def test_one_job_a_gpu_runs_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, cores=8, gpus=("0", "1"))
+def test_default_with_gpus_is_one_job_per_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_machine(monkeypatch, cores=8, gpus=("0", "1"))
     assert allocate(None, ["auto"]) == ResourceShare(2, 4, ("0", "1"))
     assert allocate(None, ["cpu", "gpu"]) == ResourceShare(2, 4, ("0", "1"))
     assert allocate(None, [None]) == ResourceShare(2, 4, ("0", "1"))
 
 
-def test_jobs_on_the_cpu_take_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, cores=8, gpus=("0", "1"))
+def test_cpu_jobs_use_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_machine(monkeypatch, cores=8, gpus=("0", "1"))
     assert allocate(None, ["cpu", "cpu"]) == ResourceShare(8, 1)
 
 
-def test_more_workers_than_gpus_take_them_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, cores=8, gpus=("0", "1"))
+def test_more_workers_than_gpus_share_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_machine(monkeypatch, cores=8, gpus=("0", "1"))
     assert allocate(4, ["gpu"]) == ResourceShare(4, 2, ("0", "1"))
 
 
-def test_the_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_cores_available_to_this_process_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 5, 7}, raising=False)
     assert resources.available_cpus() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
@@ -69,7 +69,7 @@ def test_the_cores_are_those_that_this_process_may_use(monkeypatch: pytest.Monke
     ("named", "expected"),
     [("", ()), ("3", ("3",)), ("0,2", ("0", "2")), ("GPU-8f3a,MIG-1b", ("GPU-8f3a", "MIG-1b")), (" ", ())],
 )
-def test_gpus_are_those_that_the_environment_leaves(
+def test_gpus_are_read_from_cuda_visible_devices(
     named: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
@@ -84,12 +84,12 @@ def test_gpus_are_those_that_the_environment_leaves(
         (["NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver."], 0),
     ],
 )
-def test_gpus_are_those_that_nvidia_smi_lists(
+def test_gpus_are_listed_by_nvidia_smi(
     lines: Sequence[str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "nvidia-smi"
-    said = "\n".join(f"echo '{line}'" for line in lines)
-    program.write_text(f'#!/bin/sh\n[ "$1" = --list-gpus ] || exit 1\n{said}\n')
+    script = "\n".join(f"echo '{line}'" for line in lines)
+    program.write_text(f'#!/bin/sh\n[ "$1" = --list-gpus ] || exit 1\n{script}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -102,12 +102,12 @@ def test_without_nvidia_smi_there_are_no_gpus(tmp_path: Path, monkeypatch: pytes
     assert visible_gpus() == ()
 
 
-def test_a_share_is_told_in_words() -> None:
+def test_share_as_text() -> None:
     assert str(ResourceShare(2, 4)) == "2 at a time, 4 threads each"
-    assert str(ResourceShare(3, 1, ("0", "1"))) == "3 at a time, 1 threads each, 2 GPUs by turns"
+    assert str(ResourceShare(3, 1, ("0", "1"))) == "3 at a time, 1 threads each, 2 GPUs round-robin"
 
 
-def test_instances_of_a_gpu_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mig_instances_are_not_counted_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 'GPU 0: A'\necho '  MIG 1g Device 0: B'\necho 'GPU 1: C'\n")
     program.chmod(0o755)
@@ -117,8 +117,8 @@ def test_instances_of_a_gpu_do_not_count(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("workers", [0, -1])
-def test_no_workers_are_refused(workers: int) -> None:
+def test_fewer_than_one_worker_is_rejected(workers: int) -> None:
     with pytest.raises(
-        ConfigError, match=rf"^hydra\.launcher\.workers={workers}: must be a whole number of at least 1"
+        ConfigError, match=rf"^hydra\.launcher\.max_workers={workers}: must be an integer of at least 1"
     ):
         resources.allocate(workers, ["cpu"])

@@ -1,14 +1,14 @@
-"""Jittered pixel grids, and shapes on them as signed distances: negative inside, in units of half a picture."""
+"""Randomly transformed pixel grids, and signed-distance primitives (negative inside, in half image widths)."""
 
 import torch
 from torch import Tensor
 
 SIZE = 28
-PIXEL = 2 / SIZE  # pictures live on [-1, 1] x [-1, 1], x to the right and y down
+PIXEL = 2 / SIZE  # images cover [-1, 1] x [-1, 1], x to the right and y down
 
 
 class Canvas:
-    """`count` pixel grids, each moved by a random affine map: `x`, `y` are (count, 28, 28) float32."""
+    """`count` pixel grids, each with a random affine transform: `x`, `y` are (count, 28, 28) float32."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator = count, generator
@@ -19,37 +19,37 @@ class Canvas:
         self.y = (y - turn * x) * self.uniform(0.98, 1.1)
 
     def uniform(self, low: float, high: float) -> Tensor:
-        """Draw one number an image in [low, high), shaped (count, 1, 1) to broadcast over the pixels."""
+        """One number in [low, high) per image, shaped (count, 1, 1) to broadcast over the pixels."""
         unit = torch.rand(self.count, 1, 1, generator=self.generator, device=self.generator.device)
         return low + (high - low) * unit
 
-    def coin(self, probability: float) -> Tensor:
-        """Draw one or zero an image, (count, 1, 1): one with the given probability."""
+    def bernoulli(self, probability: float) -> Tensor:
+        """One with the given probability, else zero, per image: (count, 1, 1)."""
         return (self.uniform(0, 1) < probability).float()
 
-    def jitter(self) -> Tensor:
-        """Draw a tone an image, (count, 1, 1), far below or above the fabric's (about one)."""
-        return torch.where(self.coin(0.5) > 0, self.uniform(2, 2.6), self.uniform(0, 0.1))
+    def contrast_tone(self) -> Tensor:
+        """A tone per image, (count, 1, 1), much darker or much lighter than the fabric (about one)."""
+        return torch.where(self.bernoulli(0.5) > 0, self.uniform(2, 2.6), self.uniform(0, 0.1))
 
 
 def coverage(distance: Tensor) -> Tensor:
-    """How much of each pixel a shape covers, in [0, 1], from its signed distance: soft at the edge."""
+    """The fraction of each pixel that a shape covers, from its signed distance: antialiased at the edge."""
     return (0.5 - distance / PIXEL).clamp_(0, 1)
 
 
 def box(x: Tensor, y: Tensor, half_width: Tensor | float, half_height: Tensor | float) -> Tensor:
-    """The signed distance to a box about the origin."""
+    """Signed distance to a box centered at the origin."""
     return torch.maximum(x.abs() - half_width, y.abs() - half_height)
 
 
 def ellipse(x: Tensor, y: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
-    """The signed distance to an ellipse about the origin, of radii `a` and `b`."""
-    # Scaled by the mean radius: exact on a circle, and close enough near the edge for antialiasing.
+    """Signed distance to an ellipse centered at the origin, with radii `a` and `b`."""
+    # Scaled by the mean radius: exact for a circle, and accurate enough near the edge for antialiasing.
     return (torch.hypot(x / a, y / b) - 1) * ((a + b) / 2)
 
 
 def capsule(x: Tensor, y: Tensor, dx: Tensor, dy: Tensor, start: Tensor | float, end: Tensor | float) -> Tensor:
-    """The signed distance to a capsule from the origin to (dx, dy), cut flat there, of radius `start` to `end`."""
+    """Signed distance to a capsule from the origin to (dx, dy), cut flat there, with radius `start` to `end`."""
     length = torch.hypot(dx, dy)
     along = (x * dx + y * dy) / length**2
     t = along.clamp(0, 1)
@@ -57,5 +57,5 @@ def capsule(x: Tensor, y: Tensor, dx: Tensor, dy: Tensor, start: Tensor | float,
 
 
 def blend(shade: Tensor, distance: Tensor, tone: Tensor) -> Tensor:
-    """A shade with a shape painted over it in another tone."""
+    """Paint a shape over a shade in another tone."""
     return shade + (tone - shade) * coverage(distance)

@@ -1,4 +1,4 @@
-"""The embedded set: drawn garments, the shape and classes of Fashion-MNIST without a download."""
+"""The built-in synthetic clothing data set: shapes and classes of Fashion-MNIST, without a download."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from dive.data.synthetic_garments.render import render_images
 
 
 class SyntheticGarments(FashionImageDataModule):
-    """Images that the program draws itself: the same from the same `draw_seed`, on any machine.
+    """Procedurally generated images, which depend only on `draw_seed`, on any machine.
 
     Args:
-        num_train: images to draw for training and validation.
-        num_test: images to draw for testing.
-        draw_seed: of the drawings. The set stays the same while `seed` varies.
-        **shared: those of `ClothingImages`.
+        num_train: number of images for training and validation.
+        num_test: number of images for testing.
+        draw_seed: of the images; they do not change with `seed`.
+        **shared: arguments of `dive.data.image_datamodule.FashionImageDataModule`.
 
     Raises:
-        ValueError: a size that cannot be.
+        ValueError: an invalid size.
     """
 
     name = "garments"
-    sized_by = "data.num_train, data.num_test, data.resize"
+    size_keys = "data.num_train, data.num_test, data.resize"
 
     def __init__(self, num_train: int, num_test: int, draw_seed: int, **shared: Any) -> None:
         super().__init__(**shared)
@@ -36,10 +36,10 @@ class SyntheticGarments(FashionImageDataModule):
         self.num_images = num_train + num_test
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Draw both sets, one after the other."""
+        """Render the training set, then the test set."""
         generator = named_generator("garments", self.draw_seed)
-        return self._drawn(self.num_train, generator), self._drawn(self.num_test, generator)
+        return self._render(self.num_train, generator), self._render(self.num_test, generator)
 
-    def _drawn(self, num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _render(self, num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         labels = torch.randint(self.num_outputs, (num_images,), generator=generator)
         return render_images(labels, generator), labels

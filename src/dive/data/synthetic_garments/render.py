@@ -1,4 +1,4 @@
-"""Draw a stand-in for Fashion-MNIST, without a download: ten garments, jittered, some mistaken for others."""
+"""Render a synthetic substitute for Fashion-MNIST: ten randomized garments, with label noise."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,12 @@ from torch import Tensor
 from dive.data.synthetic_garments.canvas import SIZE, Canvas, coverage
 from dive.data.synthetic_garments.shapes import GARMENT_SHAPES, Garment
 
-CHUNK = 4096  # images drawn at once: bounds the memory of the float intermediates
-LABEL_NOISE = 0.08  # the share of pictures that show the garment's look-alike: what caps any classifier's accuracy
+CHUNK = 4096  # images rendered at once: limits the memory of the float intermediates
+LABEL_NOISE = 0.08  # fraction of images that show a similar class: limits the accuracy of any classifier
 
 CLASS_NAMES = tuple(GARMENT_SHAPES)
 
-# By label, the garment it is mistaken for, as in the real set; itself for trouser, dress and bag.
+# For each label, the class that it is confused with, as in Fashion-MNIST; itself for trouser, dress and bag.
 SIMILAR_CLASSES = torch.tensor([6, 1, 4, 3, 2, 7, 0, 9, 8, 7])
 
 
@@ -19,22 +19,22 @@ def _render(garment: Garment, count: int, generator: torch.Generator) -> Tensor:
     canvas = Canvas(count, generator)
     distance, shade = garment(canvas)
     grain = torch.rand(shade.shape, generator=generator, device=generator.device) - 0.5
-    bright = canvas.uniform(0.38, 0.58) * (shade + canvas.uniform(0.05, 0.3) * grain)
-    return (coverage(distance) * bright.clamp_(0.08, 1) * 255).to(torch.uint8)
+    brightness = canvas.uniform(0.38, 0.58) * (shade + canvas.uniform(0.05, 0.3) * grain)
+    return (coverage(distance) * brightness.clamp_(0.08, 1) * 255).to(torch.uint8)
 
 
 def render_images(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one garment a label, in the order of `labels`; a share `LABEL_NOISE` shows the label's look-alike.
+    """Render one garment per label, in order; a fraction `LABEL_NOISE` shows the most similar class instead.
 
     Args:
-        labels: (n,) int64, indices into `CLASS_NAMES`; any number of images, none included.
-        generator: source of every random number, advanced by the call; images are drawn on its device.
+        labels: (n,) int64, indices into `CLASS_NAMES`; may be empty.
+        generator: source of all random numbers; images are rendered on its device.
 
     Returns:
-        (n, 1, 28, 28) uint8 grey levels, 0 for the background, decided by the labels and the generator's state.
+        (n, 1, 28, 28) uint8 grayscale, 0 for the background, determined by the labels and the generator's state.
 
     Raises:
-        ValueError: `labels` is not a vector, is not int64 or leaves 0..9.
+        ValueError: `labels` is not a vector of int64 in 0..9.
 
     >>> images = render_images(torch.arange(10), torch.Generator().manual_seed(0))
     >>> images.shape, images.dtype
@@ -47,12 +47,12 @@ def render_images(labels: Tensor, generator: torch.Generator) -> Tensor:
             f"labels must lie in 0..{len(CLASS_NAMES) - 1}, got {int(labels.min())}..{int(labels.max())}"
         )
     labels = labels.to(generator.device)
-    mistaken = torch.rand(labels.shape, generator=generator, device=generator.device) < LABEL_NOISE
-    shown = torch.where(mistaken, SIMILAR_CLASSES.to(generator.device)[labels], labels)
+    confused = torch.rand(labels.shape, generator=generator, device=generator.device) < LABEL_NOISE
+    shown = torch.where(confused, SIMILAR_CLASSES.to(generator.device)[labels], labels)
     images = torch.empty(len(labels), 1, SIZE, SIZE, dtype=torch.uint8, device=generator.device)
     for start in range(0, len(labels), CHUNK):
         part = slice(start, start + CHUNK)
         for label, garment in enumerate(GARMENT_SHAPES.values()):
-            chosen = shown[part] == label
-            images[part][chosen, 0] = _render(garment, int(chosen.sum()), generator)
+            mask = shown[part] == label
+            images[part][mask, 0] = _render(garment, int(mask.sum()), generator)
     return images

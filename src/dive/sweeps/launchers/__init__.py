@@ -1,1 +1,1 @@
-"""Where the jobs of a sweep run: a process pool, another Hydra launcher, SLURM."""
+"""Where the jobs of a sweep run: a local process pool, another Hydra launcher, or SLURM."""

@@ -1,84 +1,84 @@
-"""Jobs of a sweep that another launcher runs, watched by what they write into their directories."""
+"""Monitor the jobs that another launcher runs, by polling their run directories."""
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 from dive.errors import UserError
 from dive.runs.record import load_result
 from dive.sweeps.session import UNFINISHED, SweepSession
 from dive.sweeps.sweep import PlannedJob
 
-POLL_INTERVAL_S = 0.5  # between two looks
+POLL_INTERVAL_S = 0.5
 
 Launch = Callable[[Sequence[int]], Mapping[int, str]]
 
 
-def monitor(session: SweepSession, steps: Sequence[PlannedJob], launch: Launch) -> None:
-    """Let another launcher run jobs, and tell of them as their directories change.
+def monitor(session: SweepSession, planned: Sequence[PlannedJob], launch: Launch) -> None:
+    """Run jobs with another launcher, and update the session as their run directories change.
 
-    A launcher may lose all that it runs with one job that is killed: those not yet begun are launched again.
+    A launcher may lose all its jobs when one is killed: jobs that have not begun are launched again.
 
     Args:
-        session: to be told.
-        steps: the jobs to run.
-        launch: runs those of these indices, and returns when none is running any more; it returns why some have
-            failed, which counts where they recorded nothing themselves.
+        session: notified of jobs that start and end.
+        planned: jobs to run.
+        launch: runs the jobs with the given indices and returns when none is running any more; returns the error
+            messages of failed jobs by index, used for jobs that recorded no result themselves.
 
     Raises:
-        UserError: the launcher cannot run any.
+        UserError: the launcher cannot run any job.
     """
-    before = [(_result(step), _started(step)) for step in steps]
-    left = set(range(len(steps)))
+    directories = [plan.job.directory for plan in planned]
+    results_before = [load_result(directory) for directory in directories]
+    started_before = [_start_time(directory) for directory in directories]
+    pending = set(range(len(planned)))
 
-    def look(unended: Collection[str]) -> None:
-        for i in sorted(left):
-            result = _result(steps[i])
-            if result["status"] == "running" and _started(steps[i]) != before[i][1]:
-                session.progress.mark_started(steps[i].job.name)
-            elif result["status"] not in unended and result != before[i][0]:
-                left.discard(i)
-                session.on_job_end(steps[i])
+    def has_begun(i: int) -> bool:
+        return _start_time(directories[i]) != started_before[i]
 
-    while left:
-        todo, error = sorted(left), "killed, or lost by its launcher"
-        reasons: Mapping[int, str] = {}
-        # A cluster may start an interrupted job again, until the launcher returns.
-        with _again_and_again(partial(look, (*UNFINISHED, "interrupted"))):
+    def poll(unfinished: Collection[str]) -> None:
+        for i in sorted(pending):
+            result = load_result(directories[i])
+            if result["status"] == "running" and has_begun(i):
+                session.progress.mark_started(planned[i].job.name)
+            elif result["status"] not in unfinished and result != results_before[i]:
+                pending.discard(i)
+                session.on_job_end(planned[i])
+
+    while pending:
+        launched, error = sorted(pending), "killed or lost by the launcher"
+        messages: Mapping[int, str] = {}
+        # Until the launcher returns, a cluster may restart an interrupted job.
+        with _poll_loop(partial(poll, (*UNFINISHED, "interrupted"))):
             try:
-                reasons = launch(todo)
+                messages = launch(launched)
             except UserError:
                 raise
             except Exception as failure:
                 error = f"{error} ({type(failure).__name__}: {failure})"
-        look(UNFINISHED)
-        ended = [i for i in sorted(left) if i in reasons or _started(steps[i]) != before[i][1]]
-        for i in ended or (sorted(left) if left == set(todo) else []):
-            left.discard(i)
-            session.on_job_end(steps[i], reasons.get(i, error))
+        poll(UNFINISHED)
+        ended = [i for i in sorted(pending) if i in messages or has_begun(i)]
+        for i in ended or (sorted(pending) if pending == set(launched) else []):
+            pending.discard(i)
+            session.on_job_end(planned[i], messages.get(i, error))
 
 
-def _started(step: PlannedJob) -> int | None:
-    # When its run began: its configuration is recorded then.
-    path = step.job.directory / "config.yaml"
+def _start_time(directory: Path) -> int | None:
+    path = directory / "config.yaml"  # written when a run begins
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _result(step: PlannedJob) -> dict[str, Any]:
-    return load_result(step.job.directory)
-
-
 @contextmanager
-def _again_and_again(look: Callable[[], None]) -> Iterator[None]:
+def _poll_loop(poll: Callable[[], None]) -> Iterator[None]:
     stop = threading.Event()
 
-    def repeat() -> None:
+    def loop() -> None:
         while not stop.wait(POLL_INTERVAL_S):
-            look()
+            poll()
 
-    thread = threading.Thread(target=repeat, daemon=True)
+    thread = threading.Thread(target=loop, daemon=True)
     thread.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Attempts at a job on a cluster, which may stop it at any time and start it again."""
+"""Preemption on SLURM: a job that is stopped gets requeued and resumes from its checkpoint."""
 
 import signal
 from collections.abc import Iterator
@@ -16,51 +16,40 @@ INTERRUPTED = 128 + signal.SIGTERM
 
 @contextmanager
 def requeue_on_preemption(max_requeues: int) -> Iterator[None]:
-    """Let `SIGNALS` end what runs within as an interruption, and have SLURM start it again.
+    """Interrupt the code inside this context at the first of `SIGNALS`, and ask SLURM to requeue the job.
 
-    Ours are the only handlers that act: those of submitit are replaced, Lightning keeps away from signals that
-    have one, and `dive.training.trainer` switches its requeueing off. Where SLURM ends the job, since it was cancelled or
-    is requeued already, that is left to SLURM.
+    No other handler acts on these signals: submitit's are replaced, Lightning installs none if one exists, and
+    `dive.training.trainer` disables its requeueing. A job that SLURM itself ends, because it was cancelled or is
+    already requeued, is not requeued here.
 
     Args:
-        max_requeues: of one job; more would hide that it gets nowhere.
+        max_requeues: limit per job; without one, a job that makes no progress would be requeued forever.
     """
-    leave = ExitOnSignal()
     for number in SIGNALS:
-        signal.signal(number, leave)
+        signal.signal(number, _exit_once)
     try:
         yield
-    except SystemExit as left:
+    except SystemExit as exit_request:
         job = slurm.current_job_id()
-        running = left.code == INTERRUPTED and (slurm.squeue() or {}).get(job) == "RUNNING"
+        running = exit_request.code == INTERRUPTED and (slurm.squeue() or {}).get(job) == "RUNNING"
         if running and slurm.procid() == 0 and slurm.restart_count() < max_requeues:
             slurm.requeue(job)
         raise
 
 
-class ExitOnSignal:
-    """Leaves at the first signal; those that follow must not disturb the leaving."""
-
-    def __init__(self) -> None:
-        self.left = False
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self.left:
-            self.left = True
-            raise SystemExit(INTERRUPTED)
+def _exit_once(_: int, __: FrameType | None) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # further signals must not disturb the exit
+    raise SystemExit(INTERRUPTED)
 
 
 def finished_earlier(directory: Path) -> bool:
-    """Whether an earlier attempt came to the end, and was requeued all the same."""
+    """Whether an earlier attempt finished the run and the job was requeued nevertheless."""
     return slurm.restart_count() > 0 and load_result(directory)["status"] == "finished"
 
 
 def resumes_checkpoint(directory: Path) -> bool:
-    """Whether this is another attempt, that is to go on in the directory; where it cannot, there is room to start.
-
-    Args:
-        directory: of the job's run.
-    """
+    """Whether this attempt can resume the checkpoint of an earlier one; an earlier run without one is archived."""
     if slurm.restart_count() == 0:
         return False
     if (directory / "checkpoints" / "last.ckpt").is_file():

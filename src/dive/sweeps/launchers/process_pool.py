@@ -1,4 +1,4 @@
-"""Tasks in processes of their own, some at a time: the death of one costs only itself."""
+"""Run functions in separate processes, a few at a time; a process that dies affects only its own job."""
 
 import multiprocessing
 import os
@@ -16,18 +16,18 @@ from typing import Any
 
 import cloudpickle
 
-# Imported once, by the server from which processes are forked: they start in hundredths of a second, not in ten.
+# Imported once by the fork server, so that a process starts in hundredths of a second, not in ten seconds.
 PRELOADED = ["dive.training.instantiate", "dive.training.result", "dive.runs.run"]
-GRACE_PERIOD_S = 10.0  # to save and leave after being asked to
+GRACE_PERIOD_S = 10.0  # between SIGTERM and SIGKILL, to save and exit
 
 
 @dataclass(frozen=True)
 class ProcessJob:
-    """What to call in a process of its own.
+    """A function to call in its own process.
 
     Args:
-        call: takes nothing; what it returns, or raises, comes back.
-        output: the file that what it prints is appended to; None lets it print.
+        call: takes no arguments; its return value or error is sent back.
+        output: file to which stdout and stderr are appended; None leaves them as they are.
     """
 
     call: Callable[[], Any]
@@ -36,11 +36,11 @@ class ProcessJob:
 
 @dataclass(frozen=True)
 class ProcessResult:
-    """How a task ended.
+    """The outcome of a job.
 
     Attributes:
-        value: what it returned.
-        error: what it raised, or how it was killed, as text; None where it returned.
+        value: return value.
+        error: message of the error or of how the process was killed; None if the function returned.
     """
 
     value: Any = None
@@ -48,78 +48,77 @@ class ProcessResult:
 
 
 @dataclass
-class _Running:
+class _Worker:
     index: int
     slot: int
     process: BaseProcess
     connection: Connection
 
-    def ended(self) -> ProcessResult:
-        # Read first: a process that has much to say waits until somebody listens.
-        told = None
+    def result(self) -> ProcessResult:
+        # Receive before joining: a process that sends a large value blocks until it is read.
+        message = None
         with suppress(EOFError, OSError):
-            told = self.connection.recv() if self.connection.poll() else None
+            message = self.connection.recv() if self.connection.poll() else None
         self.process.join()
         _kill_group(self.process)
-        if told is not None:
-            return ProcessResult(**told)
+        if message is not None:
+            return ProcessResult(**message)
         code = self.process.exitcode or 0
-        if code < 0:
-            hint = " (for want of memory?)" if -code == signal.SIGKILL else ""
-            return ProcessResult(error=f"killed by {signal.Signals(-code).name}{hint}")
-        return ProcessResult(error=f"left with exit status {code}")
+        if code >= 0:
+            return ProcessResult(error=f"exited with status {code}")
+        hint = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return ProcessResult(error=f"killed by {signal.Signals(-code).name}{hint}")
 
 
 def run_jobs(
-    tasks: Sequence[ProcessJob],
+    jobs: Sequence[ProcessJob],
     workers: int,
     threads: int,
     devices: Sequence[str] = (),
-    started: Callable[[int], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
 ) -> Generator[tuple[int, ProcessResult]]:
-    """Run tasks, and yield the index of each and how it ended, as they end.
+    """Run jobs, and yield the index and the result of each as it ends.
 
-    When the caller breaks off, or is interrupted, those that run are asked to end (SIGTERM), and killed after
-    `GRACE_PERIOD_S`. When this process dies, they die with it.
+    If the caller closes the generator or is interrupted, running jobs get SIGTERM, and SIGKILL after
+    `GRACE_PERIOD_S`. If this process dies, they die with it.
 
     Args:
-        tasks: what to run.
-        workers: how many at a time, at least 1.
-        threads: of torch in each.
-        devices: what CUDA_VISIBLE_DEVICES is to be, by turns; empty leaves it alone.
-        started: called with the index of each task that starts.
+        jobs: what to run.
+        workers: how many to run at a time, at least 1.
+        threads: torch threads per process.
+        devices: values of CUDA_VISIBLE_DEVICES, assigned round-robin; empty leaves the variable unchanged.
+        on_start: called with the index of each job that starts.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    waiting = deque(enumerate(tasks))
-    running: list[_Running] = []
-    free = list(range(workers))
+    waiting = deque(enumerate(jobs))
+    running: list[_Worker] = []
+    free_slots = list(range(workers))
     try:
         while waiting or running:
-            while waiting and free:
-                index, task = waiting.popleft()
-                slot = free.pop(0)
+            while waiting and free_slots:
+                index, job = waiting.popleft()
+                slot = free_slots.pop(0)
                 device = devices[slot % len(devices)] if devices else None
-                ours, theirs = context.Pipe()
-                process = context.Process(
-                    target=_process, args=(cloudpickle.dumps(task.call), task.output, theirs, threads, device)
-                )
+                receiver, sender = context.Pipe()
+                arguments = (cloudpickle.dumps(job.call), job.output, sender, threads, device)
+                process = context.Process(target=_process_main, args=arguments)
                 process.start()
-                theirs.close()
-                running.append(_Running(index, slot, process, ours))
-                if started is not None:
-                    started(index)
-            ready = wait([one.process.sentinel for one in running] + [one.connection for one in running])
-            for done in [one for one in running if {one.process.sentinel, one.connection} & set(ready)]:
-                ended = done.ended()
-                running.remove(done)
-                free.append(done.slot)
-                yield done.index, ended
+                sender.close()
+                running.append(_Worker(index, slot, process, receiver))
+                if on_start is not None:
+                    on_start(index)
+            ready = set(wait([w.process.sentinel for w in running] + [w.connection for w in running]))
+            for worker in [w for w in running if {w.process.sentinel, w.connection} & ready]:
+                result = worker.result()
+                running.remove(worker)
+                free_slots.append(worker.slot)
+                yield worker.index, result
     finally:
-        _end([one.process for one in running])
+        _terminate([worker.process for worker in running])
 
 
-def _end(processes: Sequence[BaseProcess]) -> None:
+def _terminate(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + GRACE_PERIOD_S
@@ -131,15 +130,17 @@ def _end(processes: Sequence[BaseProcess]) -> None:
 
 
 def _kill_group(process: BaseProcess) -> None:
-    # A task leads a group of processes: those that it started go with it.
+    # Each job leads a process group, so that the processes that it started end with it.
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _process(call: bytes, output: Path | None, connection: Connection, threads: int, device: str | None) -> None:
-    multiprocessing.set_start_method(None, force=True)  # its own processes start as they would in a run alone
-    os.setpgrp()  # Ctrl-C on the terminal is for the parent, which then tells this process
+def _process_main(
+    call: bytes, output: Path | None, connection: Connection, threads: int, device: str | None
+) -> None:
+    multiprocessing.set_start_method(None, force=True)  # for the job's own subprocesses: as in a single run
+    os.setpgrp()  # Ctrl-C on the terminal goes to the parent only, which then sends SIGTERM
     threading.Thread(target=_die_with_parent, daemon=True).start()
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -152,10 +153,10 @@ def _process(call: bytes, output: Path | None, connection: Connection, threads: 
 
     torch.set_num_threads(threads)
     try:
-        ended = {"value": cloudpickle.loads(call)()}
+        message = {"value": cloudpickle.loads(call)()}
     except Exception as error:
-        ended = {"error": f"{type(error).__name__}: {error}"}
-    connection.send(ended)
+        message = {"error": f"{type(error).__name__}: {error}"}
+    connection.send(message)
 
 
 def _die_with_parent() -> None:

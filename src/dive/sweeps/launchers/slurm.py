@@ -1,6 +1,6 @@
-"""SLURM's commands: what is in its queue, what became of a job, away with it, once more.
+"""SLURM commands: list the queue, read the state of a job, cancel, requeue.
 
-None of them needs SLURM's accounting (``sacct``), which small clusters do without.
+None of them needs SLURM's accounting (``sacct``), which small clusters often lack.
 """
 
 import logging
@@ -12,24 +12,21 @@ from collections.abc import Iterator, Sequence
 
 log = logging.getLogger(__name__)
 
-POLL_INTERVAL_S = 3.0  # between two looks at the queue: one for all jobs, so as not to burden the cluster
+POLL_INTERVAL_S = 3.0  # one squeue call for all jobs, to limit the load on the cluster
 
 
 def squeue() -> dict[str, str] | None:
-    """States of this user's jobs that have not ended, by their ids; None where SLURM does not answer just now."""
-    asked = _run("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T")
-    if asked.returncode:
-        log.warning("squeue: %s", asked.stderr.strip())
-        return None
-    return dict(line.split(maxsplit=1) for line in asked.stdout.splitlines())
+    """States of this user's queued and running jobs, by job id; None if SLURM does not respond."""
+    output = _run("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T")
+    return None if output is None else dict(line.split(maxsplit=1) for line in output.splitlines())
 
 
 def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Iterator[str]:
-    """Those of some jobs that are not in the queue, and then each as it leaves; a requeued job is still there.
+    """Yield each job id when the job is no longer in the queue; a requeued job still is.
 
     Args:
-        jobs: their ids.
-        until: when to stop waiting, by `time.monotonic`.
+        jobs: job ids.
+        until: `time.monotonic` value at which to stop waiting.
     """
     waiting = list(jobs)
     while waiting and time.monotonic() < until:
@@ -41,42 +38,42 @@ def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Itera
 
 
 def job_state(job: str) -> str:
-    """What SLURM says of a job that has ended, such as ``OUT_OF_MEMORY, exit status 0:9``; it soon forgets."""
-    words = _run("scontrol", "show", "job", "--oneliner", job).stdout.split()
-    told = {key: value for key, _, value in (word.partition("=") for word in words)}
-    return f"{told['JobState']}, exit status {told['ExitCode']}" if "JobState" in told else "nothing any more"
+    """State of a job that has ended, such as ``OUT_OF_MEMORY, exit code 0:9``; SLURM forgets it after minutes."""
+    output = _run("scontrol", "show", "job", "--oneliner", job, warn=False) or ""
+    fields = {key: value for key, _, value in (word.partition("=") for word in output.split())}
+    return f"{fields['JobState']}, exit code {fields['ExitCode']}" if "JobState" in fields else "unknown"
 
 
 def cancel(job: str) -> None:
-    """End a job, or all of an array: SIGTERM, and after the cluster's KillWait SIGKILL."""
-    done = _run("scancel", job)
-    if done.returncode:
-        log.warning("scancel %s: %s", job, done.stderr.strip())
+    """Cancel a job or a whole array: SIGTERM, then SIGKILL after the cluster's KillWait."""
+    _run("scancel", job)
 
 
 def requeue(job: str) -> None:
-    """Have a running job stopped and started again, some two minutes later (the cluster's ``cred_expire``)."""
-    done = _run("scontrol", "requeue", job)
-    if done.returncode:
-        log.warning("scontrol requeue %s: %s", job, done.stderr.strip())
+    """Stop a running job and start it again, about two minutes later (the cluster's ``cred_expire``)."""
+    _run("scontrol", "requeue", job)
 
 
 def current_job_id() -> str:
-    """Id of the job in which this process runs, as `squeue` has it."""
+    """Id of the job that this process belongs to, as listed by `squeue`."""
     if "SLURM_ARRAY_JOB_ID" in os.environ:
         return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ["SLURM_JOB_ID"]
 
 
 def restart_count() -> int:
-    """How often the job in which this process runs has been requeued."""
+    """How often the job of this process has been requeued."""
     return int(os.environ.get("SLURM_RESTART_COUNT", 0))
 
 
 def procid() -> int:
-    """Number of this process in its job."""
+    """Rank of this process in its job."""
     return int(os.environ.get("SLURM_PROCID", 0))
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True)
+def _run(*command: str, warn: bool = True) -> str | None:
+    """Run a command and return its output; log a warning and return None if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and warn:
+        log.warning("%s: %s", " ".join(command), done.stderr.strip())
+    return None if done.returncode else done.stdout

@@ -1,1 +1,1 @@
-"""A training loop with less overhead per step than Lightning's; the only code that uses Lightning's private names."""
+"""A training loop with less overhead per step than Lightning's; falls back to Lightning's loop (see availability)."""

@@ -1,4 +1,4 @@
-"""Take hooks that do nothing out of the way: on small models, calling them costs a good part of a step."""
+"""Remove hooks that are not overridden: on small models, calling them takes a good part of a training step."""
 
 from collections.abc import Iterable
 
@@ -16,20 +16,18 @@ EVAL_BATCH_HOOKS = tuple(
     f"on_{stage}_batch_{edge}" for stage in ("validation", "test") for edge in ("start", "end")
 )
 EPOCH_HOOKS = tuple(
-    f"on_{what}_{edge}"
-    for what in ("train_epoch", "validation", "validation_epoch", "test", "test_epoch")
+    f"on_{stage}_{edge}"
+    for stage in ("train_epoch", "validation", "validation_epoch", "test", "test_epoch")
     for edge in ("start", "end")
 )
 
 
 def drop_empty_hooks(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
-    """Set each hook around a batch or an epoch that is not overridden to None: Lightning calls callables only.
-
-    Of the module only those of `TRAIN_BATCH_HOOKS`, since Lightning looks at the signatures of the others.
+    """Set batch and epoch hooks that are not overridden to None; Lightning skips hooks that are not callable.
 
     Args:
-        module: whose own hooks to look at.
-        callbacks: likewise.
+        module: only its `TRAIN_BATCH_HOOKS` are dropped, since Lightning inspects the signatures of the others.
+        callbacks: their `TRAIN_BATCH_HOOKS`, `EVAL_BATCH_HOOKS` and `EPOCH_HOOKS` are dropped.
     """
     _drop(module, pl.LightningModule, TRAIN_BATCH_HOOKS)
     for callback in callbacks:
