@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --upgrade --quiet
 
-.PHONY: help train test test-sweeps test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
+.PHONY: help train test test-latest test-sweeps test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,13 @@ train: $(INSTALLED) ## train the default model; ARGS="trainer.max_epochs=2" pass
 
 test: $(INSTALLED) ## run the fast tests and the docstring examples; ARGS="-k resume" passes pytest options
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+
+test-latest: ## run the tests with the newest allowed releases instead of the lock file, in .venv-latest
+	@$(PYTHON) -m venv .venv-latest
+	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade \
+		--upgrade-strategy eager --editable '.[dev,sweeps]'
+	@.venv-latest/bin/python -m pip list --format freeze | grep -E '^(torch|pytorch-lightning|torchmetrics|hydra-core)='
+	@OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest --numprocesses 2 $(ARGS)
 
 test-sweeps: $(INSTALLED) ## run the slow tests: whole sweeps (failing, killed, resumed, search), a renamed project
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(wildcard tests/slow tests/repository/slow) --numprocesses 2 $(ARGS)
@@ -41,7 +48,8 @@ lint: $(INSTALLED) ## check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-docs: $(INSTALLED) $(DOCS_INSTALLED) ## build the documentation site in site/, executing notebooks
+docs: $(INSTALLED) $(DOCS_INSTALLED) ## execute the notebooks in place and build the documentation site in site/
+	@$(BIN)/python scripts/refresh_notebooks.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(INSTALLED) ## run the benchmarks and write docs/benchmarks.md (about 20 minutes)

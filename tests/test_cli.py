@@ -216,7 +216,7 @@ def test_unknown_key_is_reported_with_the_closest_and_all_keys() -> None:
 
 
 def test_key_below_an_unknown_key_is_reported() -> None:
-    assert composed("modle.dropout=0.5").startswith("modle: unknown; did you mean 'model'? Choose from ")
+    assert composed("modell.dropout=0.5").startswith("modell: unknown; did you mean 'model'? Choose from ")
 
 
 @pytest.mark.parametrize("override", ["optimizer.lr", "model.num_hiddens=[1", "a=b=c=[", "~nothing", "+seed=1"])

@@ -52,7 +52,9 @@ def executions(pairs: int, images: Images) -> Iterator[Row]:
     ):
         for steps in (1, 10, 50, 250):
             overrides = (f"model={model}", f"trainer.steps_per_execution={steps}", *data)
-            yield Row(f"{model}, steps_per_execution={steps}", HAND, time_epochs(HandWritten, overrides, factor * pairs))
+            yield Row(
+                f"{model}, steps_per_execution={steps}", HAND, time_epochs(HandWritten, overrides, factor * pairs)
+            )
 
 
 def book_operations(pairs: int, images: Images) -> Iterator[Row]:

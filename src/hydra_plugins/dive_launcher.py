@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -64,27 +64,18 @@ class DiveLauncher(Launcher):
         sweep_dir = Path(self.config.hydra.sweep.dir).absolute()
         session = get_session(sweep_dir, resolved[0]["monitor"], resolved[0]["mode"])
         jobs = [
-            (number, job_defining_overrides(overrides), config)
-            for number, (overrides, config) in enumerate(
-                zip(job_overrides, resolved, strict=True), initial_job_idx
-            )
+            (initial_job_idx + i, job_defining_overrides(overrides), resolved[i])
+            for i, overrides in enumerate(job_overrides)
         ]
         planned = session.plan_jobs(jobs, self._varied_keys(), where)
         # Overrides that are typed differently but compose to the same configuration are one job.
         to_run = [i for i, plan in enumerate(planned) if plan.action != "skip" and planned.index(plan) == i]
         with _exit_on_sigterm():
             if self.delegate and to_run:
-                self._delegate(session, {i: (planned[i], job_overrides[i]) for i in to_run})
+                self._delegate(session, [(planned[i], job_overrides[i]) for i in to_run])
             elif to_run:
-                calls = [
-                    partial(
-                        run_job_in_process,
-                        self.hydra_context,
-                        self.task_function,
-                        _with_run_dir(configs[i], planned[i]),
-                    )
-                    for i in to_run
-                ]
+                run = partial(run_job_in_process, self.hydra_context, self.task_function)
+                calls = [partial(run, _with_run_dir(configs[i], planned[i])) for i in to_run]
                 session.run([planned[i] for i in to_run], calls, share)
         return [_job_return(plan, overrides) for plan, overrides in zip(planned, job_overrides, strict=True)]
 
@@ -93,11 +84,11 @@ class DiveLauncher(Launcher):
         searched = self.config.hydra.sweeper.get("params") or {}
         return [*(o.key_or_group for o in overrides if o.is_sweep_override()), *map(str, searched)]
 
-    def _delegate(self, session: "SweepSession", jobs: Mapping[int, tuple["PlannedJob", Sequence[str]]]) -> None:
+    def _delegate(self, session: "SweepSession", jobs: Sequence[tuple["PlannedJob", Sequence[str]]]) -> None:
         from dive.sweeps.launchers.monitor import monitor
 
-        planned = [plan for plan, _ in jobs.values()]
-        overrides = [[*words, *_run_dir_overrides(plan)] for plan, words in jobs.values()]
+        planned = [plan for plan, _ in jobs]
+        overrides = [[*words, *_run_dir_overrides(plan)] for plan, words in jobs]
 
         def launch(indices: Sequence[int]) -> dict[int, str]:
             assert self.delegate is not None
@@ -129,13 +120,7 @@ class ComposeCache(dict[tuple[str, ...], DictConfig]):
 def run_job_in_process(context: HydraContext, function: TaskFunction, config: DictConfig) -> None:
     """Run a job in this process, in which Hydra has not been initialized."""
     setup_globals()
-    result = run_job(
-        function,
-        config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-        hydra_context=context,
-    )
+    result = run_job(function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=context)
     if result.status is not JobStatus.COMPLETED:
         raise result._return_value
 

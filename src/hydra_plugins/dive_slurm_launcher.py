@@ -38,7 +38,7 @@ class SlurmLauncher(Launcher):
         self.folder = submitit_folder
         self.max_requeues = max_requeues
         resolved: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)  # type: ignore[assignment]  # a dict
-        # Set here, because submitit would set, and handle, a signal of its own.
+        # Set here, because submitit would otherwise set and handle another signal.
         resolved["additional_parameters"] = {"signal": f"USR1@{signal_delay_s}"} | resolved[
             "additional_parameters"
         ]

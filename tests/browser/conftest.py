@@ -1,4 +1,4 @@
-"""A finished sweep, TensorBoard over it, and a browser that keeps what a page complains of or asks others for."""
+"""A finished sweep, TensorBoard for it, and a browser that collects console errors and external requests."""
 
 import io
 import os
@@ -17,34 +17,34 @@ ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "figures"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
-# The last momentum makes NaN of the weights.
+# With the last momentum, weights become NaN.
 KEYS = {"model.activation": ("relu", "tanh"), "optimizer.momentum": ("0", "0.9", "20")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``make test-browser ARGS=--screenshots`` draws the README's pictures of what is tested."""
+    """``make test-browser ARGS=--screenshots`` updates the screenshots of the README."""
     parser.addoption("--screenshots", action="store_true", help="write docs/figures/tensorboard_*.png")
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """A headless Chromium; skips where there is none."""
+    """A headless Chromium; skips the tests if none is installed."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: make test-browser installs it"
     )
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser is installed: none of {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as running:
-        # Chromium does not sandbox root, and a container may have no shared memory to speak of.
-        opened = running.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield opened
-        opened.close()
+    with playwright.sync_playwright() as api:
+        # Chromium cannot sandbox the root user, and a container may have little shared memory.
+        instance = api.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield instance
+        instance.close()
 
 
 @pytest.fixture(scope="session")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six jobs, of which two have failed; run from the command line."""
+    """A sweep of six jobs, two of which fail, run from the command line."""
     folder = tmp_path_factory.mktemp("work")
     varied = [f"{key}={','.join(values)}" for key, values in KEYS.items()]
     command = [
@@ -65,10 +65,16 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def board(sweep: Path) -> Iterator[str]:
-    """The address of TensorBoard, started as a person would start it."""
-    words = ["-f", ROOT / "Makefile", "tensorboard", f"SWEEP={sweep.name}", f"BIN={Path(sys.executable).parent}"]
+    """The URL of TensorBoard, started with ``make tensorboard``."""
+    arguments = [
+        "-f",
+        ROOT / "Makefile",
+        "tensorboard",
+        f"SWEEP={sweep.name}",
+        f"BIN={Path(sys.executable).parent}",
+    ]
     running = subprocess.Popen(
-        ["make", *words, "INSTALLED=", "ARGS=--port 0"],
+        ["make", *arguments, "INSTALLED=", "ARGS=--port 0"],
         cwd=sweep.parents[1],
         stderr=subprocess.PIPE,
         text=True,
@@ -87,52 +93,54 @@ def board(sweep: Path) -> Iterator[str]:
     running.stderr.close()
 
 
-class Watched:
-    """A page, and what it does that it should not.
+class Site:
+    """A browser page that collects problems.
 
     Attributes:
-        complaints: errors on its console, and requests to elsewhere, which are not let out.
+        problems: console errors, and requests to other hosts, which are blocked.
     """
 
     def __init__(self, browser: Any, home: str, figures: Path | None) -> None:
         self.page = browser.new_page(viewport={"width": 1400, "height": 800})
         self.home = home
         self.figures = figures
-        self.complaints: list[str] = []
-        self.page.on("console", lambda told: self._note(told.text) if told.type == "error" else None)
-        self.page.on("pageerror", lambda error: self._note(str(error)))
-        self.page.route(lambda address: not address.startswith((home, "data:", "blob:")), self._refuse)
+        self.problems: list[str] = []
+        self.page.on(
+            "console", lambda message: self._add_problem(message.text) if message.type == "error" else None
+        )
+        self.page.on("pageerror", lambda error: self._add_problem(str(error)))
+        self.page.route(lambda address: not address.startswith((home, "data:", "blob:")), self._block)
 
-    def _note(self, complaint: str) -> None:
-        self.complaints.append(complaint)
+    def _add_problem(self, problem: str) -> None:
+        self.problems.append(problem)
 
-    def _refuse(self, route: Any) -> None:
-        self._note(f"asks for {route.request.url}")
+    def _block(self, route: Any) -> None:
+        self._add_problem(f"requests {route.request.url}")
         route.abort()
 
-    def open(self, part: str = "") -> Any:
-        """Go to a part of the site, from anew, and return the page."""
+    def open(self, fragment: str = "") -> Any:
+        """Reload the site at a fragment such as ``#images``, and return the page."""
         self.page.goto("about:blank")
-        self.page.goto(self.home + part)
+        self.page.goto(self.home + fragment)
         return self.page
 
-    def keep(self, name: str) -> None:
-        """A screenshot for the README, where that is asked for."""
+    def save_screenshot(self, name: str) -> None:
+        """Save a screenshot for the README if ``--screenshots`` is given."""
         if self.figures is not None:
             shot = Image.open(io.BytesIO(self.page.screenshot()))
             shot.quantize(128).save(self.figures / f"{name}.png", optimize=True)
 
 
 @pytest.fixture
-def watched(browser: Any, pytestconfig: pytest.Config) -> Iterator[Callable[[str], Watched]]:
-    """A page of a site; at the end it must not have complained, nor asked anybody else for anything."""
-    pages = []
+def open_site(browser: Any, pytestconfig: pytest.Config) -> Iterator[Callable[[str], Site]]:
+    """Open a site; after the test, asserts that there were no console errors or external requests."""
+    sites = []
 
-    def look(home: str) -> Watched:
-        pages.append(Watched(browser, home, FIGURES if pytestconfig.getoption("--screenshots") else None))
-        return pages[-1]
+    def open_(home: str) -> Site:
+        sites.append(Site(browser, home, FIGURES if pytestconfig.getoption("--screenshots") else None))
+        return sites[-1]
 
-    yield look
-    for one in pages:
-        one.page.close()
-        assert one.complaints == []
+    yield open_
+    for site in sites:
+        site.page.close()
+        assert site.problems == []

@@ -1,4 +1,4 @@
-"""A sweep's report.html, as a browser shows it from the disk."""
+"""A sweep's report.html in a browser, opened from disk."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +7,9 @@ from typing import Any
 from tests.browser.conftest import KEYS
 
 
-def test_a_report_shows_its_table_and_its_pictures_and_needs_nobody_else(
-    sweep: Path, watched: Callable[[str], Any]
-) -> None:
-    look = watched((sweep / "report.html").as_uri())
-    page = look.open()
+def test_report_displays_table_and_plots_without_network(sweep: Path, open_site: Callable[[str], Any]) -> None:
+    site = open_site((sweep / "report.html").as_uri())
+    page = site.open()
     jobs = page.locator("h2", has_text="Jobs").locator("xpath=following-sibling::div[1]//tr")
     head, *rows = [row.locator("th, td").all_inner_texts() for row in jobs.all()]
     assert len(rows) == 6
@@ -19,7 +17,7 @@ def test_a_report_shows_its_table_and_its_pictures_and_needs_nobody_else(
     status, score = head.index("status"), head.index("score")
     assert sorted(row[status] for row in rows) == ["failed"] * 2 + ["finished"] * 4
     assert all(row[score] for row in rows if row[status] == "finished")
-    pictures = page.locator("img")
-    assert [picture.get_attribute("alt") for picture in pictures.all()] == ["Learning curves", "Scores"]
-    assert all(picture.evaluate("image => image.naturalWidth") > 500 for picture in pictures.all())
-    look.keep("sweep_report")
+    images = page.locator("img")
+    assert [image.get_attribute("alt") for image in images.all()] == ["Learning curves", "Scores"]
+    assert all(image.evaluate("image => image.naturalWidth") > 500 for image in images.all())
+    site.save_screenshot("sweep_report")

@@ -195,9 +195,9 @@ def test_state_without_a_best_epoch_is_restored(tmp_path: Path) -> None:
 
 
 def test_metric_whose_mode_cannot_be_inferred_is_rejected() -> None:
-    with pytest.raises(ConfigError, match="monitor=val/score: .*set mode=max or mode=min"):
+    with pytest.raises(ConfigError, match=r"monitor=val/score: .*set mode=max or mode=min"):
         BestCheckpoint("val/score")
-    with pytest.raises(ConfigError, match="monitor=val/score: .*set mode=max or mode=min"):
+    with pytest.raises(ConfigError, match=r"monitor=val/score: .*set mode=max or mode=min"):
         EarlyStopping("val/score", patience=1)
     assert BestCheckpoint("val/score", mode="max").mode == EarlyStopping("val/score", 1, mode="max").mode == "max"
 
@@ -220,9 +220,7 @@ def test_training_continues_while_the_metric_improves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("epochs", "more"), [(6, 0), (3, 1)])
-def test_training_that_had_stopped_stays_stopped_and_one_that_had_not_fitted(
-    tmp_path: Path, epochs: int, more: int
-) -> None:
+def test_resumed_run_stays_stopped_only_if_it_had_stopped_early(tmp_path: Path, epochs: int, more: int) -> None:
     values = [3, 2, 2.5, 2.4, 0, 0]
     first = trainer(
         tmp_path, EarlyStopping("val/loss", patience=2), LastCheckpoint(), ExactResume(), epochs=epochs

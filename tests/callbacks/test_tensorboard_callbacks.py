@@ -1,4 +1,4 @@
-"""What callbacks show in TensorBoard, read back from the event files; and that training does not notice."""
+"""What callbacks log to TensorBoard, read back from the event files; training is not affected."""
 
 import io
 import json
@@ -31,21 +31,23 @@ from dive.visualization.predictions import Predictions, predict
 GARMENTS = ("data=garments", "data.num_train=96", "data.num_test=32", "data.val_size=48", "data.batch_size=16")
 SOFTMAX = ("model=softmax_regression", *GARMENTS, "trainer.max_epochs=1", "callbacks=default")
 LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50", "callbacks=default")
-IMAGES = ("validation/samples", "validation/mistakes", "validation/confusion matrix", "first layer")
+IMAGES = ("validation/sample predictions", "validation/top losses", "validation/confusion matrix", "first layer")
 
 
-def shown(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder), size_guidance={HISTOGRAMS: 0}).Reload()  # all of them, not the last
+def load_events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(
+        str(folder), size_guidance={HISTOGRAMS: 0}
+    ).Reload()  # all histograms, not just the last
 
 
 def tags(folder: Path) -> set[str]:
-    """All that is shown but scalars."""
-    told = shown(folder).Tags()
-    names = {*told["images"], *told["histograms"], *told["tensors"], *(["graph"] if told["graph"] else [])}
+    """All tags except those of scalars."""
+    found = load_events(folder).Tags()
+    names = {*found["images"], *found["histograms"], *found["tensors"], *(["graph"] if found["graph"] else [])}
     return {re.sub(r"^(weights|gradients|precision and recall)/.*", r"\1", name) for name in names}
 
 
-def test_a_classification_of_images_shows_everything(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_image_classification_logs_everything(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*SOFTMAX)
     assert tags(tmp_path) == {
         *IMAGES, "weights", "gradients", "precision and recall", "graph", "custom_scalars__config__",
@@ -53,159 +55,165 @@ def test_a_classification_of_images_shows_everything(fit: Callable[..., Any], tm
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true", "bf16-mixed"])
-def test_a_model_of_another_precision_is_shown(precision: str, fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_model_of_another_precision_is_load_events(
+    precision: str, fit: Callable[..., Any], tmp_path: Path
+) -> None:
     fit(*SOFTMAX, f"trainer.precision={precision}")
     assert {*IMAGES, "weights", "gradients", "precision and recall", "graph"} <= tags(tmp_path)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -7e13, 1e30, 3e38])
-def test_a_histogram_of_numbers_that_are_all_the_same_has_all_of_them(value: float, tmp_path: Path) -> None:
+def test_histogram_of_equal_values_counts_all_of_them(value: float, tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(tmp_path)) as writer:
         add_histogram(writer, "weights/x", torch.full((7,), value), 0)
-    (drawn,) = shown(tmp_path).Histograms("weights/x")
-    assert sum(drawn.histogram_value.bucket) == 7
+    (event,) = load_events(tmp_path).Histograms("weights/x")
+    assert sum(event.histogram_value.bucket) == 7
 
 
-def test_a_regression_shows_what_it_has(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_regression_logs_weights_gradients_and_graph(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*LINEAR)
     assert tags(tmp_path) == {"weights", "gradients", "graph", "custom_scalars__config__"}
-    assert sorted(shown(tmp_path).Tags()["histograms"]) == [
+    assert sorted(load_events(tmp_path).Tags()["histograms"]) == [
         "gradients/net.bias", "gradients/net.weight", "weights/net.bias", "weights/net.weight",
     ]  # fmt: skip
 
 
-SHOWS = {
-    "charts": {"custom_scalars__config__"},
+TAGS = {
+    "custom_scalars": {"custom_scalars__config__"},
     "model_graph": {"graph"},
     "histograms": {"weights", "gradients"},
-    "samples": {"validation/samples"},
-    "mistakes": {"validation/mistakes"},
+    "sample_predictions": {"validation/sample predictions"},
+    "top_losses": {"validation/top losses"},
     "confusion_matrix": {"validation/confusion matrix"},
     "pr_curves": {"precision and recall"},
-    "first_layer": {"first layer"},
-    "run_record": {f"run/{name}/text_summary" for name in ("config", "command", "environment")},
+    "first_layer_weights": {"first layer"},
+    "run_metadata": {f"run/{name}/text_summary" for name in ("config", "command", "environment")},
 }
 
 
-def test_each_of_them_is_switched_by_itself(train: Callable[..., Any]) -> None:
-    configured = yaml.safe_load((CONFIG_DIR / "callbacks" / "base" / "inspection.yaml").read_text())
-    assert SHOWS.keys() == configured.keys()
-    for name, alone in SHOWS.items():
-        others = [f"callbacks.{other}=null" for other in SHOWS if other != name]
-        assert tags(train(*SOFTMAX, *others).directory) == alone
+def test_each_callback_can_be_disabled(train: Callable[..., Any]) -> None:
+    configured = yaml.safe_load((CONFIG_DIR / "callbacks" / "base" / "tensorboard.yaml").read_text())
+    assert TAGS.keys() == configured.keys()
+    for name, expected in TAGS.items():
+        others = [f"callbacks.{other}=null" for other in TAGS if other != name]
+        assert tags(train(*SOFTMAX, *others).directory) == expected
 
 
 @pytest.mark.parametrize("model", ["mlp", "softmax_regression_scratch"])
-def test_training_is_the_same_whether_anybody_looks_or_not(model: str, fit: Callable[..., Any]) -> None:
+def test_logging_does_not_change_training(model: str, fit: Callable[..., Any]) -> None:
     dropout = ["model.dropout=0.5"] if model == "mlp" else []
-    ends = []
+    states = []
     for callbacks in ("lean", "default"):
-        often = ["callbacks.top_losses.every_n_epochs=1"] if callbacks == "default" else []
+        overrides = ["callbacks.top_losses.every_n_epochs=1"] if callbacks == "default" else []
         fitted = fit(
-            f"model={model}", *dropout, *GARMENTS, "trainer.max_epochs=3", f"callbacks={callbacks}", *often
+            f"model={model}", *dropout, *GARMENTS, "trainer.max_epochs=3", f"callbacks={callbacks}", *overrides
         )
-        ends.append({**fitted.task.state_dict(), "random": torch.get_rng_state()})
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+        states.append({**fitted.task.state_dict(), "random": torch.get_rng_state()})
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-class Noisy(nn.Module):
-    """Draws random numbers in evaluation, too."""
+class RandomOutputs(nn.Module):
+    """Draws random numbers in evaluation mode, too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(784, 10)
 
     def forward(self, X: Tensor) -> Tensor:
-        """Logits and noise."""
+        """Compute logits with noise."""
         return self.linear(X.flatten(1)) + torch.rand(10)
 
 
-def test_random_numbers_that_showing_takes_are_given_back(fit: Callable[..., Any]) -> None:
+def test_random_state_is_restored_after_logging(fit: Callable[..., Any]) -> None:
     fitted = fit(*SOFTMAX)
-    fitted.task.model = Noisy()
+    fitted.task.model = RandomOutputs()
     before = torch.get_rng_state()
     for callback in fitted.trainer.callbacks:
-        callback._shown_at = -1
+        callback._logged_at = -1
         callback.on_train_end(fitted.trainer, fitted.task)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_is_shown_every_so_many_epochs_and_at_the_end(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_histograms_are_logged_every_n_epochs_and_at_the_end(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*LINEAR, "trainer.max_epochs=5", "callbacks.histograms.every_n_epochs=2")
-    assert [event.step for event in shown(tmp_path).Histograms("weights/net.weight")] == [7, 15, 19]
+    assert [event.step for event in load_events(tmp_path).Histograms("weights/net.weight")] == [7, 15, 19]
 
 
-def test_the_last_epoch_is_shown_once(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_last_epoch_is_logged_once(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*LINEAR, "trainer.max_epochs=4", "callbacks.histograms.every_n_epochs=2")
-    assert [event.step for event in shown(tmp_path).Histograms("weights/net.weight")] == [7, 15]
+    assert [event.step for event in load_events(tmp_path).Histograms("weights/net.weight")] == [7, 15]
 
 
-def test_pictures_are_those_of_the_last_weights(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_images_show_the_final_weights(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit(*SOFTMAX, "callbacks.sample_predictions.num_images=5", "callbacks.top_losses.num_images=3")
     data = fitted.trainer.datamodule
-    said = predict(fitted.task, data.splits.val)
+    predictions = predict(fitted.task, data.splits.val)
     expected = {
-        "validation/samples": plots.plot_predictions(said, torch.arange(5), data.class_names),
-        "validation/mistakes": plots.plot_predictions(said, said.most_confident_errors(3), data.class_names),
-        "validation/confusion matrix": plots.plot_confusion_matrix(said.confusion(), data.class_names),
+        "validation/sample predictions": plots.plot_predictions(predictions, torch.arange(5), data.class_names),
+        "validation/top losses": plots.plot_predictions(
+            predictions, predictions.most_confident_errors(3), data.class_names
+        ),
+        "validation/confusion matrix": plots.plot_confusion_matrix(
+            predictions.confusion_matrix(), data.class_names
+        ),
         "first layer": plots.plot_weights(fitted.task.model.net[1].weight.reshape(10, 28, 28), data.class_names),
     }
-    events = shown(tmp_path)
+    events = load_events(tmp_path)
     assert set(events.Tags()["images"]) == set(expected)
     for tag, figure in expected.items():
         (event,) = events.Images(tag)
-        drawn = imread(io.BytesIO(event.encoded_image_string))
-        assert np.array_equal((drawn * 255).round(), plots.figure_to_array(figure))
+        image = imread(io.BytesIO(event.encoded_image_string))
+        assert np.array_equal((image * 255).round(), plots.figure_to_array(figure))
 
 
-def test_precision_and_recall_of_a_class_at_each_threshold(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_pr_curve_has_precision_and_recall_at_each_threshold(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit(*SOFTMAX)
-    said = predict(fitted.task, fitted.trainer.datamodule.splits.val)
-    (event,) = shown(tmp_path).Tensors("precision and recall/coat")
+    predictions = predict(fitted.task, fitted.trainer.datamodule.splits.val)
+    (event,) = load_events(tmp_path).Tensors("precision and recall/coat")
     *_, precision, recall = make_ndarray(event.tensor_proto)
-    is_coat, probability = said.targets == 4, said.probabilities[:, 4]
+    is_coat, probability = predictions.targets == 4, predictions.probabilities[:, 4]
     thresholds = torch.linspace(0, 1, len(precision))
     for i in (0, 20, 40):
-        chosen = probability >= thresholds[i]
-        assert recall[i] == pytest.approx(float((chosen & is_coat).sum() / is_coat.sum()), abs=1e-6)
-        if chosen.any():
-            assert precision[i] == pytest.approx(float((chosen & is_coat).sum() / chosen.sum()), abs=1e-6)
+        positive = probability >= thresholds[i]
+        assert recall[i] == pytest.approx(float((positive & is_coat).sum() / is_coat.sum()), abs=1e-6)
+        if positive.any():
+            assert precision[i] == pytest.approx(float((positive & is_coat).sum() / positive.sum()), abs=1e-6)
 
 
-def test_of_many_classes_the_first_have_curves() -> None:
-    told: list[str] = []
-    writer: Any = SimpleNamespace(add_pr_curve=lambda name, *_: told.append(name))
+def test_pr_curves_are_limited_to_the_first_classes() -> None:
+    tags: list[str] = []
+    writer: Any = SimpleNamespace(add_pr_curve=lambda tag, *_: tags.append(tag))
     data: Any = SimpleNamespace(class_names=[str(i) for i in range(1000)])
-    said = Predictions(torch.zeros(4, 1), torch.arange(4), torch.full((4, 1000), 1e-3))
-    PRCurves().log_predictions(writer, said, data, 0)
-    assert told == [f"precision and recall/{i}" for i in range(50)]
+    predictions = Predictions(torch.zeros(4, 1), torch.arange(4), torch.full((4, 1000), 1e-3))
+    PRCurves().log_predictions(writer, predictions, data, 0)
+    assert tags == [f"precision and recall/{i}" for i in range(50)]
 
 
-def test_another_fit_of_the_same_task_is_shown_anew(
+def test_second_fit_of_the_same_task_logs_new_predictions(
     fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    said: list[Tensor] = []
-    monkeypatch.setattr(PRCurves, "log_predictions", lambda _, __, one, *___: said.append(one.probabilities))
+    logged: list[Tensor] = []
+    monkeypatch.setattr(PRCurves, "log_predictions", lambda _, __, p, *___: logged.append(p.probabilities))
     fitted = fit(*SOFTMAX)
     instantiate.instantiate_trainer(fitted.settings, tmp_path).fit(fitted.task, fitted.trainer.datamodule)
-    first, second = said
+    first, second = logged
     assert not torch.equal(first, second)
 
 
-def test_the_model_speaks_once_for_all_that_is_shown_of_it(
+def test_callbacks_share_one_prediction_pass_per_epoch(
     fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    monkeypatch.setattr("dive.callbacks.prediction_images.predict", lambda *a: asked.append(a) or predict(*a))
+    calls = []
+    monkeypatch.setattr("dive.callbacks.prediction_images.predict", lambda *a: calls.append(a) or predict(*a))
     fit(
         *SOFTMAX,
         "trainer.max_epochs=2",
         "callbacks.sample_predictions.every_n_epochs=1",
         "callbacks.pr_curves.every_n_epochs=1",
     )
-    assert len(asked) == 2  # epochs
+    assert len(calls) == 2  # epochs
 
 
 def test_without_tensorboard_nothing_is_computed(fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,68 +223,66 @@ def test_without_tensorboard_nothing_is_computed(fit: Callable[..., Any], monkey
     fit(*SOFTMAX, "logger.tensorboard=null")
 
 
-def test_processes_of_other_ranks_show_nothing(
-    fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_other_ranks_log_nothing(fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     monkeypatch.setattr("dive.callbacks.prediction_images.predict", pytest.fail)
     fit(*SOFTMAX)
     assert not list(tmp_path.glob("events.*"))
 
 
-def test_a_model_that_cannot_be_traced_is_told_and_trained(
+def test_model_that_cannot_be_traced_is_trained_with_a_warning(
     fit: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise RuntimeError("no such operator\nand a long list of what there is")
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such operator\nwith a long explanation")
 
-    monkeypatch.setattr("torch.jit.trace", refuse)
+    monkeypatch.setattr("torch.jit.trace", fail)
     fitted = fit(*SOFTMAX)
     assert fitted.trainer.global_step == 3
     assert "graph" not in tags(tmp_path)
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == ["TensorBoard gets no graph of the model: no such operator"]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ["no model graph in TensorBoard, tracing failed: no such operator"]
 
 
-def test_a_compiled_model_is_shown_as_any_other(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_compiled_model_is_logged_like_any_other(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*SOFTMAX, "trainer.compile={backend:eager}")
     assert {"graph", *IMAGES} <= tags(tmp_path)
 
 
-class Writer:
-    """Keeps what it is handed."""
+class RecordingWriter:
+    """Records histograms."""
 
     def __init__(self) -> None:
-        self.told: dict[str, Tensor] = {}
+        self.histograms: dict[str, Tensor] = {}
 
     def add_histogram(self, name: str, values: Tensor, step: int, bins: int) -> None:
-        """Keep the values."""
-        self.told[name] = values
+        """Record the values."""
+        self.histograms[name] = values
 
 
-def test_histograms_leave_out_what_is_no_number_and_take_huge_ones(tmp_path: Path) -> None:
+def test_histograms_omit_non_finite_values_and_accept_huge_ones(tmp_path: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = Writer()
+    writer = RecordingWriter()
     add_histogram(writer, "some", torch.tensor([[1.0, torch.nan], [torch.inf, 2.0]]), 0)
     add_histogram(writer, "none", torch.tensor([torch.nan]), 0)
-    assert {name: values.tolist() for name, values in writer.told.items()} == {"some": [1.0, 2.0]}
+    assert {name: values.tolist() for name, values in writer.histograms.items()} == {"some": [1.0, 2.0]}
     with SummaryWriter(str(tmp_path)) as real:
         add_histogram(real, "huge", torch.tensor([1e30, -1e30]), 0)
-    (event,) = shown(tmp_path).Histograms("huge")
+    (event,) = load_events(tmp_path).Histograms("huge")
     assert event.histogram_value.num == 2
 
 
-def test_a_histogram_counts_every_weight(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_histogram_counts_every_weight(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit(*SOFTMAX)
-    (event,) = shown(tmp_path).Histograms("weights/net.1.weight")
+    (event,) = load_events(tmp_path).Histograms("weights/net.1.weight")
     weights = fitted.task.model.net[1].weight
     assert event.histogram_value.num == weights.numel()
     assert event.histogram_value.max == pytest.approx(weights.max().item())
     assert event.histogram_value.sum == pytest.approx(weights.sum().item(), rel=1e-3, abs=1e-3)
 
 
-def test_norms_are_those_of_all_weights_and_of_the_last_step_s_gradients(fit: Callable[..., Any]) -> None:
+def test_norms_are_over_all_weights_and_the_gradients_of_the_last_step(fit: Callable[..., Any]) -> None:
     fitted = fit("model=mlp", *GARMENTS, "trainer.max_epochs=2")
     parameters = list(fitted.task.model.parameters())
     logged = fitted.trainer.callback_metrics
@@ -286,12 +292,12 @@ def test_norms_are_those_of_all_weights_and_of_the_last_step_s_gradients(fit: Ca
     torch.testing.assert_close(logged["norm/gradients"], gradients)
 
 
-def test_gradients_are_as_the_optimizer_took_them(fit: Callable[..., Any]) -> None:
+def test_gradient_norm_is_after_clipping(fit: Callable[..., Any]) -> None:
     clipped = fit("model=mlp", *GARMENTS, "trainer.max_epochs=1", "trainer.gradient_clip_val=0.001")
     assert clipped.trainer.callback_metrics["norm/gradients"] == pytest.approx(0.001, rel=1e-3)
 
 
-def test_the_norm_of_gradients_that_are_gone_is_that_of_the_checkpoint() -> None:
+def test_gradient_norm_is_restored_from_the_checkpoint() -> None:
     first, second = GradNormMonitor(), GradNormMonitor()
     model: Any = nn.Linear(3, 1)
     model.extra_metrics = {}
@@ -310,16 +316,16 @@ def test_the_norm_of_gradients_that_are_gone_is_that_of_the_checkpoint() -> None
     assert model.extra_metrics["norm/gradients"] == state["gradients"]
 
 
-def test_a_norm_that_overflows_is_left_out_and_fails_no_run(train: Callable[..., Any]) -> None:
-    words = ("model=mlp", "model.activation=tanh", "optimizer.lr=1e+30", "optimizer.momentum=0", *GARMENTS)
-    run = train(*words, "trainer.max_epochs=1", "callbacks=default")
+def test_norm_that_overflows_is_omitted(train: Callable[..., Any]) -> None:
+    overrides = ("model=mlp", "model.activation=tanh", "optimizer.lr=1e+30", "optimizer.momentum=0", *GARMENTS)
+    run = train(*overrides, "trainer.max_epochs=1", "callbacks=default")
     assert run.result["status"] == "finished"
     assert run.result["metrics"]["final"]["val/loss"] > 1e25
     assert "norm/weights" not in run.result["metrics"]["final"]
 
 
 @pytest.mark.parametrize("model", ["softmax_regression", "softmax_regression_scratch", "mlp", "mlp_scratch"])
-def test_first_weights_are_found_a_row_a_unit(model: str, fit: Callable[..., Any]) -> None:
+def test_first_layer_weights_have_one_row_per_unit(model: str, fit: Callable[..., Any]) -> None:
     task = fit(f"model={model}", *GARMENTS, "trainer.max_epochs=1").task
     weights = first_layer_weights(task.model, 784)
     assert weights is not None
@@ -332,18 +338,18 @@ def test_first_weights_are_found_a_row_a_unit(model: str, fit: Callable[..., Any
         torch.testing.assert_close(inputs @ weights.T, inputs @ matrix)
 
 
-def test_a_model_without_weights_of_pixels_has_no_first_layer() -> None:
+def test_convolution_has_no_first_layer_weights() -> None:
     assert first_layer_weights(nn.Conv2d(1, 3, 5), 784) is None
 
 
-def test_the_record_of_a_run_is_shown_as_it_lies_in_its_directory(train: Callable[..., Any]) -> None:
+def test_run_metadata_equals_the_files_in_the_run_directory(train: Callable[..., Any]) -> None:
     run = train(*LINEAR).directory
-    events = shown(run)
+    events = load_events(run)
 
     def text(name: str) -> str:
         (event,) = events.Tensors(f"run/{name}/text_summary")
-        told: str = make_ndarray(event.tensor_proto)[0].decode()
-        found = re.fullmatch(r"```(yaml|sh|json)\n(.*)\n```", told, flags=re.DOTALL)
+        markdown: str = make_ndarray(event.tensor_proto)[0].decode()
+        found = re.fullmatch(r"```(yaml|sh|json)\n(.*)\n```", markdown, flags=re.DOTALL)
         assert found
         return found[2]
 
@@ -352,9 +358,9 @@ def test_the_record_of_a_run_is_shown_as_it_lies_in_its_directory(train: Callabl
     assert json.loads(text("environment")) == json.loads((run / "environment.json").read_text())
 
 
-def test_training_and_validation_are_on_one_chart_for_each_metric(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_each_metric_has_one_chart_of_training_and_validation(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*SOFTMAX)
-    events = shown(tmp_path)
+    events = load_events(tmp_path)
     (event,) = events.Tensors("custom_scalars__config__")
     layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
     charts = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
@@ -369,7 +375,7 @@ def test_training_and_validation_are_on_one_chart_for_each_metric(fit: Callable[
     }
 
 
-def test_a_run_that_goes_on_shows_its_graph_once(train: Callable[..., Any]) -> None:
+def test_resumed_run_does_not_log_the_graph_again(train: Callable[..., Any]) -> None:
     first = train(*SOFTMAX)
     train(f"resume={first.directory}", "trainer.max_epochs=2", directory=first.directory)
     files = sorted(first.directory.glob("events.*"))

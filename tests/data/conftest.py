@@ -1,4 +1,4 @@
-"""What tests of data share."""
+"""Fixtures for the data tests."""
 
 import logging
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ from dive.data import archive_files, fashion_mnist_files
 
 @pytest.fixture
 def small_archives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four tiny files stand for the published ones."""
-    monkeypatch.setattr(archive_files, "DIGESTS", DIGESTS)
+    """Use four tiny files in place of the published ones."""
+    monkeypatch.setattr(archive_files, "SHA256", DIGESTS)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the files belong; it does not exist yet."""
+    """The folder of the files; it does not exist yet."""
     return archive_files.raw_folder(tmp_path / "data")
 
 
 @pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What is warned of, also where an earlier test has cut off the root logger."""
+    """Logged warnings, even if an earlier test has disabled the root logger."""
     sources = (archive_files.log, fashion_mnist_files.log)
     for log in sources:
         log.addHandler(caplog.handler)

@@ -1,4 +1,4 @@
-"""Four tiny files that stand for the published ones of Fashion-MNIST, sound and damaged."""
+"""Four tiny files in place of the published Fashion-MNIST files, valid and damaged."""
 
 import gzip
 import hashlib
@@ -16,15 +16,15 @@ IMAGES = "train-images-idx3-ubyte"
 LAST = "t10k-labels-idx1-ubyte"
 
 
-def put_archives(folder: Path) -> Path:
+def write_archives(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for name, content in ARCHIVES.items():
         (folder / f"{name}.gz").write_bytes(content)
     return folder
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder but the lock."""
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The content of each file of a folder, except the lock."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != ".lock"}
 
 
@@ -39,6 +39,6 @@ def empty(content: bytes) -> bytes:
     return b""
 
 
-def flip(content: bytes) -> bytes:
+def flip_byte(content: bytes) -> bytes:
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -1,4 +1,4 @@
-"""A number a split tells sets apart."""
+"""Checksums of splits."""
 
 import zlib
 
@@ -17,14 +17,14 @@ def split(inputs: Tensor = X, targets: Tensor = Y) -> TensorDataset:
     return TensorDataset(inputs, targets)
 
 
-def test_it_is_the_crc_of_the_bytes() -> None:
-    told = split_checksums(Splits(split(), split(X + 1), split()))
-    assert told["train"] == f"{zlib.crc32(X.numpy().tobytes() + Y.numpy().tobytes()):08x}"
-    assert told["val"] == f"{zlib.crc32((X + 1).numpy().tobytes() + Y.numpy().tobytes()):08x}"
-    assert told["test"] == told["train"]
+def test_checksum_is_the_crc_of_the_bytes() -> None:
+    checksums = split_checksums(Splits(split(), split(X + 1), split()))
+    assert checksums["train"] == f"{zlib.crc32(X.numpy().tobytes() + Y.numpy().tobytes()):08x}"
+    assert checksums["val"] == f"{zlib.crc32((X + 1).numpy().tobytes() + Y.numpy().tobytes()):08x}"
+    assert checksums["test"] == checksums["train"]
 
 
-def test_a_set_without_a_test_split_has_none() -> None:
+def test_no_checksum_without_a_test_split() -> None:
     assert split_checksums(Splits(split(), split())).keys() == {"train", "val"}
 
 
@@ -39,14 +39,14 @@ def test_a_set_without_a_test_split_has_none() -> None:
     ],
     ids=["order", "targets", "precision", "fewer", "other numbers"],
 )
-def test_sets_that_differ_have_others(other: TensorDataset) -> None:
+def test_different_splits_have_different_checksums(other: TensorDataset) -> None:
     assert split_checksums(Splits(other, split()))["train"] != split_checksums(Splits(split(), split()))["train"]
 
 
-def test_how_it_lies_in_memory_does_not_matter() -> None:
-    turned = X.t().contiguous().t()
-    assert not turned.is_contiguous()
+def test_memory_layout_does_not_matter() -> None:
+    transposed = X.t().contiguous().t()
+    assert not transposed.is_contiguous()
     assert (
-        split_checksums(Splits(split(turned), split()))["train"]
+        split_checksums(Splits(split(transposed), split()))["train"]
         == split_checksums(Splits(split(), split()))["train"]
     )

@@ -1,4 +1,4 @@
-"""The real set, against torchvision's own reading of the same files."""
+"""Fashion-MNIST, compared with torchvision's reader of the same files."""
 
 import gzip
 from collections import Counter
@@ -18,7 +18,7 @@ from dive.errors import DataError
 Parts = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def module(root: Path, **settings: object) -> FashionMNISTDataModule:
+def make_data(root: Path, **settings: object) -> FashionMNISTDataModule:
     shared = {"resize": [28, 28], "val_size": 10000, "batch_size": 256}
     return FashionMNISTDataModule(
         root, **{"mirror": "http://127.0.0.1:9/", "timeout": 1, "download": False} | shared | settings
@@ -27,13 +27,13 @@ def module(root: Path, **settings: object) -> FashionMNISTDataModule:
 
 @pytest.fixture(scope="module")
 def parts(real_data: Path) -> Parts:
-    """The training and the test set as dive reads them."""
-    return module(real_data).read()
+    """The training and the test set as read by dive."""
+    return make_data(real_data).read()
 
 
 @pytest.fixture
 def read_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files are checked and unpacked once for all tests."""
+    """Reuse files that were verified and unpacked once for all tests."""
     monkeypatch.setattr(FashionMNISTDataModule, "read", lambda _: parts)
 
 
@@ -49,13 +49,13 @@ def oracle(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[da
 
 
 def idx(array: np.ndarray) -> bytes:
-    """Write what `parse_idx` reads."""
+    """The content of an IDX file."""
     lengths = np.array(array.shape, dtype=">u4").tobytes()
     return bytes([0, 0, 8, array.ndim]) + lengths + array.astype(np.uint8).tobytes()
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 28, 28), (1, 2, 3, 4), (300, 1), (0, 28, 28)])
-def test_an_idx_file_is_read_as_it_was_written(shape: tuple[int, ...]) -> None:
+def test_idx_round_trip(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).integers(256, size=shape)
     parsed = parse_idx(idx(array))
     assert parsed.dtype == torch.uint8
@@ -63,7 +63,7 @@ def test_an_idx_file_is_read_as_it_was_written(shape: tuple[int, ...]) -> None:
     assert parsed.tolist() == array.tolist()
 
 
-def test_what_is_read_can_be_written_to() -> None:
+def test_parsed_tensors_are_writable() -> None:
     content = idx(np.arange(6).reshape(2, 3))
     parse_idx(content).zero_()
     assert parse_idx(content).tolist() == [[0, 1, 2], [3, 4, 5]]
@@ -79,25 +79,25 @@ def test_what_is_read_can_be_written_to() -> None:
         (idx(np.arange(6).reshape(2, 3))[:-1], r"shape \[2, 3\] must hold 6 values, got 5"),
         (idx(np.arange(6).reshape(2, 3)) + b"\0", r"shape \[2, 3\] must hold 6 values, got 7"),
     ],
-    ids=["empty", "still packed", "floats", "half a header", "too short", "too long"],
+    ids=["empty", "compressed", "floats", "truncated header", "too short", "too long"],
 )
-def test_other_files_are_refused(content: bytes, message: str) -> None:
+def test_invalid_idx_files_are_rejected(content: bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_idx(content)
 
 
-def test_bytes_are_those_that_torchvision_reads(parts: Parts, oracle: list[datasets.FashionMNIST]) -> None:
-    for (images, labels), theirs in zip(parts, oracle, strict=True):
+def test_images_and_labels_match_torchvision(parts: Parts, oracle: list[datasets.FashionMNIST]) -> None:
+    for (images, labels), expected in zip(parts, oracle, strict=True):
         assert images.dtype == torch.uint8
         assert labels.dtype == torch.int64
-        assert torch.equal(images.squeeze(1), theirs.data)
-        assert torch.equal(labels, theirs.targets)
+        assert torch.equal(images.squeeze(1), expected.data)
+        assert torch.equal(labels, expected.targets)
 
 
-def test_the_test_set_is_the_official_one_as_floats(
+def test_test_split_is_the_official_test_set_as_floats(
     real_data: Path, read_once: None, oracle: list[datasets.FashionMNIST]
 ) -> None:
-    test = module(real_data).splits.test
+    test = make_data(real_data).splits.test
     assert test.inputs.shape == (10000, 1, 28, 28)
     assert test.inputs.dtype == torch.float32
     assert (test.inputs.min(), test.inputs.max()) == (0, 1)
@@ -107,13 +107,15 @@ def test_the_test_set_is_the_official_one_as_floats(
 
 
 def fingerprints(images: Tensor) -> Tensor:
-    """A number for each image, from every fifth pixel, exact in float32; sorted, they tell sets apart."""
+    """A number per image, computed from every fifth pixel, exact in float32."""
     pixels = images.flatten(1)[:, ::5].float() * (255 if images.is_floating_point() else 1)
     return pixels.round() @ torch.arange(1.0, 1 + pixels.shape[1])
 
 
-def test_the_holdout_and_the_rest_are_the_training_set(real_data: Path, read_once: None, parts: Parts) -> None:
-    train, val, _ = module(real_data, val_size=10000).splits
+def test_holdout_and_training_split_are_the_official_training_set(
+    real_data: Path, read_once: None, parts: Parts
+) -> None:
+    train, val, _ = make_data(real_data, val_size=10000).splits
     assert train.inputs.shape == (50000, 1, 28, 28)
     assert val.inputs.shape == (10000, 1, 28, 28)
     both = torch.cat([fingerprints(train.inputs), fingerprints(val.inputs)])
@@ -123,51 +125,51 @@ def test_the_holdout_and_the_rest_are_the_training_set(real_data: Path, read_onc
     assert max(float(train.inputs.max()), float(val.inputs.max())) <= 1
 
 
-def test_the_holdout_is_drawn_with_the_seed(real_data: Path, read_once: None) -> None:
-    held_out = [module(real_data, val_size=1000, seed=seed).splits.val.targets for seed in (0, 0, 1)]
+def test_holdout_depends_on_the_seed(real_data: Path, read_once: None) -> None:
+    held_out = [make_data(real_data, val_size=1000, seed=seed).splits.val.targets for seed in (0, 0, 1)]
     assert torch.equal(held_out[0], held_out[1])
     assert not torch.equal(held_out[0], held_out[2])
     assert (held_out[0].bincount(minlength=10) > 50).all()
 
 
-def test_without_a_holdout_validation_is_on_the_official_test_set(
+def test_without_holdout_the_test_set_is_used_for_validation(
     real_data: Path, read_once: None, oracle: list[datasets.FashionMNIST]
 ) -> None:
-    train, val, test = module(real_data, val_size=0).splits
+    train, val, test = make_data(real_data, val_size=0).splits
     assert (len(train), len(val)) == (60000, 10000)
     assert val is test
     assert torch.equal(val.targets, oracle[1].targets)
     assert torch.equal(train.targets, oracle[0].targets)
 
 
-def test_a_holdout_as_large_as_the_training_set_is_refused(real_data: Path, read_once: None) -> None:
+def test_holdout_as_large_as_the_training_set_is_rejected(real_data: Path, read_once: None) -> None:
     with pytest.raises(DataError, match=r"data\.val_size=60000: must be below the 60000 training images"):
-        module(real_data, val_size=60000).load()
+        make_data(real_data, val_size=60000).load()
 
 
-def test_resizing_is_torchvision_s(
+def test_resizing_matches_torchvision(
     real_data: Path, parts: Parts, oracle: list[datasets.FashionMNIST], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = tuple((images[:600], labels[:600]) for images, labels in parts)
-    monkeypatch.setattr(FashionMNISTDataModule, "read", lambda _: few)
-    data = module(real_data, resize=[32, 32], val_size=0)
+    small_data = tuple((images[:600], labels[:600]) for images, labels in parts)
+    monkeypatch.setattr(FashionMNISTDataModule, "read", lambda _: small_data)
+    data = make_data(real_data, resize=[32, 32], val_size=0)
     assert data.num_inputs == 1024
     expected = resize(oracle[1].data[:600].unsqueeze(1) / 255, [32, 32], antialias=True)
     torch.testing.assert_close(data.splits.test.inputs, expected, rtol=0, atol=1e-5)
 
 
-def test_classes_have_the_names_that_the_authors_gave_them(oracle: list[datasets.FashionMNIST]) -> None:
-    theirs = [name.lower().removesuffix("/top") for name in oracle[0].classes]
-    assert list(FashionMNISTDataModule.class_names) == theirs
+def test_class_names_match_torchvision(oracle: list[datasets.FashionMNIST]) -> None:
+    expected = [name.lower().removesuffix("/top") for name in oracle[0].classes]
+    assert list(FashionMNISTDataModule.class_names) == expected
 
 
-def test_labels_are_named_as_in_the_book(tmp_path: Path) -> None:
-    assert module(tmp_path).text_labels(torch.tensor([0, 9, 1])) == ["t-shirt", "ankle boot", "trouser"]
+def test_text_labels_of_the_book(tmp_path: Path) -> None:
+    assert make_data(tmp_path).text_labels(torch.tensor([0, 9, 1])) == ["t-shirt", "ankle boot", "trouser"]
 
 
 @pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A data folder with the archives of a set of few images; they stand for the published ones."""
+def small_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A data folder with tiny archives in place of the published ones."""
     rng = np.random.default_rng(0)
     folder = archive_files.raw_folder(tmp_path)
     folder.mkdir(parents=True)
@@ -178,65 +180,65 @@ def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         archive = gzip.compress(content)
         (folder / f"{name}.gz").write_bytes(archive)
         digests[name] = (archive_files.sha256(archive), archive_files.sha256(content))
-    monkeypatch.setattr(archive_files, "DIGESTS", digests)
+    monkeypatch.setattr(archive_files, "SHA256", digests)
     return tmp_path
 
 
 @pytest.fixture
-def looked(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each file is read and checked."""
-    counted: Counter[str] = Counter()
-    look = archive_files.read_verified
+def read_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each file is read and verified."""
+    counts: Counter[str] = Counter()
+    read_verified = archive_files.read_verified
 
     def counting(folder: Path, name: str) -> object:
-        counted[name] += 1
-        return look(folder, name)
+        counts[name] += 1
+        return read_verified(folder, name)
 
-    monkeypatch.setattr(archive_files, "look", counting)
-    return counted
+    monkeypatch.setattr(archive_files, "read_verified", counting)
+    return counts
 
 
-def test_files_are_checked_once_a_start_and_not_kept(few: Path, looked: Counter[str]) -> None:
-    data = module(few, download=True, val_size=10)
+def test_files_are_read_once_and_not_cached(small_data: Path, read_counts: Counter[str]) -> None:
+    data = make_data(small_data, download=True, val_size=10)
     data.prepare_data()
     data.setup()
     data.prepare_data()
-    assert looked == dict.fromkeys(archive_files.SHA256, 1)
+    assert read_counts == dict.fromkeys(archive_files.SHA256, 1)
     assert data._contents == {}
 
 
-def test_a_process_that_does_not_prepare_reads_the_same(few: Path) -> None:
-    prepared = module(few, download=True, val_size=10)
+def test_process_without_prepare_data_reads_the_same_data(small_data: Path) -> None:
+    prepared = make_data(small_data, download=True, val_size=10)
     prepared.prepare_data()
-    ours, theirs = prepared.splits, module(few, download=True, val_size=10).splits
-    for one, other in zip(ours, theirs, strict=True):
+    ours, expected = prepared.splits, make_data(small_data, download=True, val_size=10).splits
+    for one, other in zip(ours, expected, strict=True):
         assert torch.equal(one.inputs, other.inputs)
         assert torch.equal(one.targets, other.targets)
 
 
 @pytest.mark.parametrize("download", [True, False])
-def test_files_are_downloaded_only_where_that_is_wanted(
+def test_files_are_downloaded_only_if_enabled(
     download: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(fashion_mnist_files, "ensure", lambda *arguments: asked.append(arguments))
-    module(tmp_path, download=download).prepare_data()
+    calls: list[object] = []
+    monkeypatch.setattr(fashion_mnist_files, "ensure_downloaded", lambda *arguments: calls.append(arguments))
+    make_data(tmp_path, download=download).prepare_data()
     folder = tmp_path / "FashionMNIST" / "raw"
-    assert asked == ([(folder, "http://127.0.0.1:9/", 1)] if download else [])
+    assert calls == ([(folder, "http://127.0.0.1:9/", 1)] if download else [])
 
 
 @pytest.mark.parametrize("mirror", ["file:///srv/", "ftp://host/", "host/", "", "HTTP//x"])
-def test_a_mirror_is_on_the_web(mirror: str, tmp_path: Path) -> None:
+def test_mirror_must_be_an_http_url(mirror: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"^mirror must begin with http:// or https://, got {mirror}$"):
-        module(tmp_path, mirror=mirror)
+        make_data(tmp_path, mirror=mirror)
 
 
-def test_a_timeout_is_more_than_nothing(tmp_path: Path) -> None:
+def test_timeout_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="timeout must be more than 0, got 0"):
-        module(tmp_path, timeout=0)
+        make_data(tmp_path, timeout=0)
 
 
-def test_without_files_nothing_takes_their_place(tmp_path: Path) -> None:
+def test_missing_files_raise_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"Fashion-MNIST is not in {tmp_path}"):
-        module(tmp_path).train_dataloader()
+        make_data(tmp_path).train_dataloader()
     assert not list(tmp_path.iterdir())

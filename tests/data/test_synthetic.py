@@ -11,7 +11,7 @@ from dive.data.synthetic import least_squares
 from dive.errors import DataError
 
 
-def synthetic(**settings: Any) -> SyntheticRegression:
+def make_data(**settings: Any) -> SyntheticRegression:
     return SyntheticRegression(
         **{
             "w": [2.0, -3.4],
@@ -26,7 +26,7 @@ def synthetic(**settings: Any) -> SyntheticRegression:
 
 
 @pytest.mark.parametrize("num_outputs", [1, 3])
-def test_least_squares_is_numpy_s_solution(num_outputs: int) -> None:
+def test_least_squares_matches_numpy(num_outputs: int) -> None:
     generator = torch.Generator().manual_seed(0)
     X, y = torch.randn(50, 4, generator=generator), torch.randn(50, num_outputs, generator=generator)
     w, b = least_squares(X, y)
@@ -46,14 +46,14 @@ def test_least_squares_satisfies_the_normal_equations_of_the_book() -> None:
     assert residual.sum().item() == pytest.approx(0, abs=1e-4)
 
 
-def test_least_squares_recovers_the_truth_from_data_without_noise() -> None:
-    data = synthetic(noise=0.0)
+def test_least_squares_recovers_the_true_coefficients_without_noise() -> None:
+    data = make_data(noise=0.0)
     w, b = least_squares(data.splits.train.inputs, data.splits.train.targets)
     torch.testing.assert_close(w, data.w, rtol=0, atol=1e-5)
     torch.testing.assert_close(b, data.b, rtol=0, atol=1e-5)
 
 
-def test_with_fewer_examples_than_weights_the_shortest_solution_fits_them_all() -> None:
+def test_underdetermined_least_squares_is_the_minimum_norm_solution() -> None:
     generator = torch.Generator().manual_seed(2)
     X, y = torch.randn(5, 20, generator=generator), torch.randn(5, 1, generator=generator)
     w, b = least_squares(X, y)
@@ -63,24 +63,24 @@ def test_with_fewer_examples_than_weights_the_shortest_solution_fits_them_all() 
     np.testing.assert_allclose(torch.cat([w[:, 0], b]).numpy(), shortest[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_splits_have_the_sizes_asked_for_and_one_target_an_example() -> None:
-    train, val, test = synthetic().splits
+def test_split_shapes() -> None:
+    train, val, test = make_data().splits
     assert (train.inputs.shape, train.targets.shape) == ((40, 2), (40, 1))
     assert (val.inputs.shape, val.targets.shape) == ((30, 2), (30, 1))
     assert test is None
 
 
 @pytest.mark.parametrize("w", [[3.0], [1.0, -1.0, 2.0], [0.01] * 200, [2, -3]])
-def test_weights_may_be_of_any_number(w: list[float]) -> None:
-    data = synthetic(w=w, noise=0.0)
+def test_any_number_of_weights(w: list[float]) -> None:
+    data = make_data(w=w, noise=0.0)
     assert (data.num_inputs, data.num_outputs) == (len(w), 1)  # known before anything is drawn
     X, y = data.splits.train.inputs, data.splits.train.targets
     expected = X.double().numpy() @ np.array(w, dtype=np.float64) + 4.2
     np.testing.assert_allclose(y[:, 0].numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_inputs_are_standard_normal_and_noise_has_its_standard_deviation() -> None:
-    data = synthetic(noise=0.5, num_train=10000, num_val=10000)
+def test_distribution_of_inputs_and_noise() -> None:
+    data = make_data(noise=0.5, num_train=10000, num_val=10000)
     for part in data.splits[:2]:
         noise = part.targets - part.inputs @ data.w - data.b
         assert noise.mean().item() == pytest.approx(0, abs=5 * 0.5 / 100)
@@ -90,31 +90,31 @@ def test_inputs_are_standard_normal_and_noise_has_its_standard_deviation() -> No
         assert torch.corrcoef(torch.cat([part.inputs, noise], 1).T).triu(1).abs().max() < 0.05
 
 
-def test_the_same_seed_draws_the_same_data_whatever_else_was_drawn() -> None:
-    first = synthetic(seed=3).splits
+def test_data_do_not_depend_on_the_global_generator() -> None:
+    first = make_data(seed=3).splits
     torch.randn(7)
-    second = synthetic(seed=3).splits
+    second = make_data(seed=3).splits
     for ours, theirs in zip(first[:2], second[:2], strict=True):
         assert torch.equal(ours.inputs, theirs.inputs)
         assert torch.equal(ours.targets, theirs.targets)
 
 
-def test_another_seed_draws_other_data() -> None:
-    assert not torch.equal(synthetic(seed=3).splits.train.inputs, synthetic(seed=4).splits.train.inputs)
+def test_another_seed_generates_other_data() -> None:
+    assert not torch.equal(make_data(seed=3).splits.train.inputs, make_data(seed=4).splits.train.inputs)
 
 
-def test_training_and_validation_examples_are_different_ones() -> None:
-    train, val, _ = synthetic().splits
+def test_training_and_validation_examples_differ() -> None:
+    train, val, _ = make_data().splits
     assert not (train.inputs[:, None] == val.inputs[None]).all(2).any()
 
 
-def test_data_are_drawn_once() -> None:
-    data = synthetic()
+def test_data_are_generated_once() -> None:
+    data = make_data()
     assert data.splits.train.inputs is data.splits.train.inputs
 
 
-def test_loaders_cover_both_splits() -> None:
-    data = synthetic()
+def test_data_loaders_cover_both_splits() -> None:
+    data = make_data()
     train = torch.cat([inputs for inputs, _ in data.train_dataloader()])
     val = torch.cat([inputs for inputs, _ in data.val_dataloader()])
     assert not torch.equal(train, data.splits.train.inputs)
@@ -122,8 +122,8 @@ def test_loaders_cover_both_splits() -> None:
     assert torch.equal(val, data.splits.val.inputs)
 
 
-def test_there_is_no_test_split() -> None:
-    data = synthetic()
+def test_missing_test_split() -> None:
+    data = make_data()
     assert not data.has_test
     with pytest.raises(DataError, match="synthetic_regression has no test split"):
         data.test_dataloader()
@@ -139,6 +139,6 @@ def test_there_is_no_test_split() -> None:
         ({"batch_size": 0}, "batch_size must be at least 1"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        synthetic(**settings)
+        make_data(**settings)

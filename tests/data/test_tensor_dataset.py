@@ -1,4 +1,4 @@
-"""The order of batches: a pure function of seed and epoch, and the same however many processes share it."""
+"""The order of batches: a pure function of seed and epoch, and independent of the number of processes."""
 
 import itertools
 from collections.abc import Callable
@@ -22,9 +22,9 @@ SIZES = [(10, 4), (12, 4), (3, 8), (7, 1), (257, 64)]
 
 def batches(*args: Any, epoch: int = 0, **settings: Any) -> list[list[int]]:
     """The numbers of the examples in each batch of an epoch."""
-    order = ResumableBatchSampler(*args, **settings)
-    order.set_epoch(epoch)
-    return [numbers(batch, order.num_examples) for batch in order]
+    sampler = ResumableBatchSampler(*args, **settings)
+    sampler.set_epoch(epoch)
+    return [numbers(batch, sampler.num_examples) for batch in sampler]
 
 
 def numbers(batch: Tensor | slice, num_examples: int) -> list[int]:
@@ -38,7 +38,7 @@ def some_examples(count: int) -> TensorDataset:
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("num_examples", "batch_size"), SIZES)
-def test_an_epoch_has_every_example_once(num_examples: int, batch_size: int, shuffle: bool) -> None:
+def test_each_example_appears_once_per_epoch(num_examples: int, batch_size: int, shuffle: bool) -> None:
     seen = batches(num_examples, batch_size, training=shuffle)
     assert sorted(itertools.chain(*seen)) == list(range(num_examples))
     assert all(len(batch) == batch_size for batch in seen[:-1])
@@ -47,26 +47,26 @@ def test_an_epoch_has_every_example_once(num_examples: int, batch_size: int, shu
 
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize(("num_examples", "batch_size"), SIZES)
-def test_its_length_is_the_number_of_batches(num_examples: int, batch_size: int, shuffle: bool) -> None:
-    order = ResumableBatchSampler(num_examples, batch_size, training=shuffle)
-    assert len(order) == len(list(order))
+def test_length_is_the_number_of_batches(num_examples: int, batch_size: int, shuffle: bool) -> None:
+    sampler = ResumableBatchSampler(num_examples, batch_size, training=shuffle)
+    assert len(sampler) == len(list(sampler))
 
 
-def test_the_order_is_a_pure_function_of_seed_and_epoch() -> None:
-    straight = ResumableBatchSampler(50, 8, training=True, seed=7)
-    for epoch in range(3):  # one that has come a long way, and seen other random numbers
-        straight.set_epoch(epoch)
-        came = [batch.tolist() for batch in straight]
+def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
+    sampler = ResumableBatchSampler(50, 8, training=True, seed=7)
+    for epoch in range(3):  # a sampler with other epochs behind it, and other random numbers drawn
+        sampler.set_epoch(epoch)
+        batch_order = [batch.tolist() for batch in sampler]
         torch.manual_seed(epoch)
-    assert came == batches(50, 8, training=True, seed=7, epoch=2)
+    assert batch_order == batches(50, 8, training=True, seed=7, epoch=2)
 
 
-def test_the_order_stays_the_same_until_another_epoch_is_set() -> None:
-    order = ResumableBatchSampler(50, 8, training=True)
-    assert [batch.tolist() for batch in order] == [batch.tolist() for batch in order]
+def test_order_is_constant_until_set_epoch() -> None:
+    sampler = ResumableBatchSampler(50, 8, training=True)
+    assert [batch.tolist() for batch in sampler] == [batch.tolist() for batch in sampler]
 
 
-def test_drawing_an_order_leaves_the_global_random_numbers_alone() -> None:
+def test_sampling_does_not_advance_the_global_generator() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_drawing_an_order_leaves_the_global_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_seeds_and_epochs_all_have_orders_of_their_own() -> None:
+def test_each_seed_and_epoch_has_a_different_order() -> None:
     orders = {
         tuple(itertools.chain(*batches(50, 8, training=True, seed=seed, epoch=epoch)))
         for seed in range(4)
@@ -83,12 +83,12 @@ def test_seeds_and_epochs_all_have_orders_of_their_own() -> None:
     assert len(orders) == 16
 
 
-def test_without_shuffling_every_epoch_is_in_the_order_of_the_set() -> None:
+def test_without_shuffling_epochs_are_sequential() -> None:
     for epoch in range(2):
         assert batches(7, 3, seed=5, epoch=epoch) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
-def test_without_shuffling_a_batch_is_a_view_of_the_set() -> None:
+def test_without_shuffling_a_batch_is_a_view() -> None:
     examples = TensorDataset(torch.zeros(7, 2), torch.zeros(7))
     for batch in ResumableBatchSampler(7, 3):
         inputs, targets = examples.__getitems__(batch)
@@ -100,7 +100,7 @@ def test_without_shuffling_a_batch_is_a_view_of_the_set() -> None:
 
 @pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(12, 6), (13, 6), (11, 4), (50, 7), (3, 3)])
-def test_together_processes_train_on_the_batches_of_one_filled_up_from_their_first_examples(
+def test_ranks_together_train_on_the_padded_batches_of_one_process(
     num_examples: int, batch_size: int, world_size: int
 ) -> None:
     settings = {"training": True, "seed": 3, "epoch": 2}
@@ -122,9 +122,7 @@ def test_together_processes_train_on_the_batches_of_one_filled_up_from_their_fir
 
 @pytest.mark.parametrize("world_size", [2, 3])
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(12, 6), (13, 6), (11, 4), (50, 7), (3, 3)])
-def test_together_processes_evaluate_each_example_once(
-    num_examples: int, batch_size: int, world_size: int
-) -> None:
+def test_ranks_together_evaluate_each_example_once(num_examples: int, batch_size: int, world_size: int) -> None:
     alone = batches(num_examples, batch_size)
     ranks = [batches(num_examples, batch_size, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert sorted(itertools.chain(*itertools.chain(*ranks))) == list(range(num_examples))
@@ -133,43 +131,43 @@ def test_together_processes_evaluate_each_example_once(
 
 
 @pytest.mark.parametrize(("num_examples", "batch_size"), [(100, 2), (2, 100)])
-def test_fewer_examples_than_processes_are_refused(num_examples: int, batch_size: int) -> None:
+def test_fewer_examples_than_processes_are_rejected(num_examples: int, batch_size: int) -> None:
     with pytest.raises(ValueError, match="each of 3 processes needs an example of each batch"):
         ResumableBatchSampler(num_examples, batch_size, world_size=3)
 
 
 @pytest.mark.parametrize(("inputs", "targets"), [(3, 4), (4, 3), (0, 0)])
-def test_a_set_without_examples_or_with_unequal_halves_is_refused(inputs: int, targets: int) -> None:
+def test_empty_data_and_unequal_lengths_are_rejected(inputs: int, targets: int) -> None:
     with pytest.raises(ValueError, match=f"at least one, got {inputs} and {targets}"):
         TensorDataset(torch.zeros(inputs, 2), torch.zeros(targets))
 
 
-def test_a_set_gives_single_examples_too() -> None:
+def test_single_examples() -> None:
     examples = some_examples(5)
     assert len(examples) == 5
     assert [value.item() for value in examples[3]] == [3, 103]
 
 
-def test_a_set_moved_to_a_device_has_the_same_examples() -> None:
+def test_moving_to_a_device_keeps_the_examples() -> None:
     moved = some_examples(5).to(torch.device("meta"))
     assert len(moved) == 5
     assert {moved.inputs.device.type, moved.targets.device.type} == {"meta"}
 
 
 @pytest.mark.parametrize(("shuffle", "world_size"), [(True, 1), (False, 1), (True, 2)])
-def test_an_order_begun_later_has_the_rest_of_the_same_batches(shuffle: bool, world_size: int) -> None:
+def test_start_skips_the_first_batches(shuffle: bool, world_size: int) -> None:
     settings = {"training": True, "shuffle": shuffle, "seed": 3, "world_size": world_size, "rank": world_size - 1}
     whole = batches(10, 4, **settings, epoch=2)
     for start in range(4):
-        order = ResumableBatchSampler(10, 4, **settings)
-        order.set_epoch(2)
-        order.start = start
-        assert [batch.tolist() for batch in order] == whole[start:]
-        assert len(order) == 3  # of the epoch, however much of it is left
+        sampler = ResumableBatchSampler(10, 4, **settings)
+        sampler.set_epoch(2)
+        sampler.start = start
+        assert [batch.tolist() for batch in sampler] == whole[start:]
+        assert len(sampler) == 3  # of the epoch, not of the rest
 
 
 class Recorder(pl.Callback):
-    """Remembers the inputs of each training and validation batch, by epoch."""
+    """Records the inputs of each training and validation batch, by epoch."""
 
     def __init__(self) -> None:
         self.train: dict[int, list[Tensor]] = {}
@@ -178,17 +176,17 @@ class Recorder(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], *_: Any
     ) -> None:
-        """Keep a training batch."""
+        """Record a training batch."""
         self.train.setdefault(trainer.current_epoch, []).append(batch[0])
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: tuple[Tensor, Tensor], *_: Any
     ) -> None:
-        """Keep a validation batch."""
+        """Record a validation batch."""
         self.val.setdefault(trainer.current_epoch, []).append(batch[0])
 
 
-def fitted(folder: Path, task: pl.LightningModule, data: pl.LightningDataModule) -> Recorder:
+def fit(folder: Path, task: pl.LightningModule, data: pl.LightningDataModule) -> Recorder:
     recorder = Recorder()
     Trainer(
         accelerator="cpu",
@@ -205,12 +203,12 @@ def fitted(folder: Path, task: pl.LightningModule, data: pl.LightningDataModule)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_lightning_sees_the_order_of_each_epoch_and_validation_in_sequence(tmp_path: Path, shuffle: bool) -> None:
+def test_lightning_uses_the_order_of_each_epoch_and_sequential_validation(tmp_path: Path, shuffle: bool) -> None:
     data = SyntheticRegression(
         w=[1.0], b=0.0, noise=0.1, num_train=10, num_val=7, batch_size=4, seed=5, shuffle=shuffle
     )
     make: Callable[..., Any] = partial(torch.optim.SGD, lr=0.01)
-    recorder = fitted(tmp_path, RegressionTask(LinearRegression(1), nn.MSELoss(), make), data)
+    recorder = fit(tmp_path, RegressionTask(LinearRegression(1), nn.MSELoss(), make), data)
     train, val, _ = data.splits
     for epoch in range(3):
         expected = [

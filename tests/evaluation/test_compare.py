@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, what came out, and their curves."""
+"""Comparison of runs: differing keys, results and learning curves."""
 
 import io
 import json
@@ -24,9 +24,9 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write the record of a run: ``write("a/run", {"seed": 0}, val=[0.5, 0.25])``."""
+    """Write the files of a run: ``write("a/run", {"seed": 0}, val_loss=[0.5, 0.25])``."""
 
-    def written(
+    def write_run(
         name: str,
         config: dict[str, Any],
         result: dict[str, Any] | None = None,
@@ -49,7 +49,7 @@ def write(tmp_path: Path) -> Write:
             (run / "metrics.csv").write_text("\n".join([f"step,epoch,{','.join(columns)}", *rows, ""]))
         return run
 
-    return written
+    return write_run
 
 
 def text(comparison: Comparison, width: int = 120) -> list[str]:
@@ -59,7 +59,7 @@ def text(comparison: Comparison, width: int = 120) -> list[str]:
     return console.export_text().splitlines()
 
 
-def test_only_keys_that_differ_are_told_and_every_result(write: Write) -> None:
+def test_a_comparison_has_differing_keys_and_all_results(write: Write) -> None:
     one = write(
         "one",
         {"seed": 0, "optimizer": {"lr": 0.1, "momentum": 0.9}, "resume": "x", "data": {"resize": [28, 28]}},
@@ -80,81 +80,83 @@ def test_only_keys_that_differ_are_told_and_every_result(write: Write) -> None:
             "metrics": {"best": {"val/acc": 0.5, "train/samples_per_second": 3.0}, "final": {"val/loss": 0.25}},
         },
     )
-    found = compare(find_runs([one, other]))
-    assert found.names == ["one", "other"]
-    assert found.configuration == {"optimizer.lr": ["0.1", "0.3"], "data.resize": ["[28, 28]", "null"]}
-    assert found.results == {
+    comparison = compare(find_runs([one, other]))
+    assert comparison.names == ["one", "other"]
+    assert comparison.configuration == {"optimizer.lr": ["0.1", "0.3"], "data.resize": ["[28, 28]", "null"]}
+    assert comparison.results == {
         "status": ["finished", "finished"],
         "epochs": ["3", "3"],
         "seconds": ["12.35", "12346"],
         "best val/acc": ["0.75", "0.5"],
         "final val/loss": ["(none)", "0.25"],
     }
-    assert next(iter(found.results)) == "status"
-    assert found.run_context == {}
+    assert next(iter(comparison.results)) == "status"
+    assert comparison.run_context == {}
 
 
-def test_values_that_only_look_alike_differ(write: Write) -> None:
-    found = compare(find_runs([write("a", {"x": None, "y": 1, "z": True}), write("b", {"y": 1.0, "z": "true"})]))
-    assert found.configuration == {"x": ["null", "(none)"], "y": ["1", "1.0"]}
+def test_values_of_different_types_differ(write: Write) -> None:
+    comparison = compare(
+        find_runs([write("a", {"x": None, "y": 1, "z": True}), write("b", {"y": 1.0, "z": "true"})])
+    )
+    assert comparison.configuration == {"x": ["null", "(none)"], "y": ["1", "1.0"]}
 
 
-def test_code_versions_and_machine_are_told_where_they_differ(write: Write) -> None:
+def test_differences_in_code_versions_and_machine_are_listed(write: Write) -> None:
     environment = {"git_revision": "0123456789", "pid": 1, "packages": {"torch": "2.0", "numpy": "1"}, "gpus": []}
     later = environment | {"pid": 2, "packages": {"torch": "2.1", "numpy": "1"}, "gpus": ["H200"]}
     one = write("a", {}, {"status": "finished", "data_crc32": {"train": "01"}}, environment, "some")
     other = write("b", {}, {"status": "finished", "data_crc32": {"train": "02"}}, later, "other")
-    found = compare(find_runs([one, other])).run_context
-    assert found.keys() == {"code", "packages.torch", "gpus", "data_crc32.train"}
-    assert found["packages.torch"] == ["2.0", "2.1"]
-    assert found["gpus"] == ["[]", '["H200"]']
-    assert all(code.startswith("0123456 with changes (") for code in found["code"])
-    assert found["code"][0] != found["code"][1]
+    context = compare(find_runs([one, other])).run_context
+    assert context.keys() == {"code", "packages.torch", "gpus", "data_crc32.train"}
+    assert context["packages.torch"] == ["2.0", "2.1"]
+    assert context["gpus"] == ["[]", '["H200"]']
+    assert all(code.startswith("0123456 with changes (") for code in context["code"])
+    assert context["code"][0] != context["code"][1]
 
 
-def test_what_a_run_has_not_recorded_of_code_and_data_is_no_difference(write: Write) -> None:
+def test_unrecorded_context_is_no_difference(write: Write) -> None:
     environment = {"git_revision": "0123456789", "packages": {"torch": "2.0"}}
-    whole = write("a", {}, {"status": "finished", "data_crc32": {"train": "01"}}, environment)
-    found = compare(find_runs([whole, write("b", {}, None, environment), write("c", {})]))
-    assert found.run_context == {}
+    complete = write("a", {}, {"status": "finished", "data_crc32": {"train": "01"}}, environment)
+    comparison = compare(find_runs([complete, write("b", {}, None, environment), write("c", {})]))
+    assert comparison.run_context == {}
     other = write("d", {}, {"status": "finished", "data_crc32": {"train": "02"}}, environment)
-    assert compare(find_runs([whole, write("e", {}), other])).run_context == {
+    assert compare(find_runs([complete, write("e", {}), other])).run_context == {
         "data_crc32.train": ["01", "(none)", "02"]
     }
 
 
-def test_a_failed_run_one_that_goes_on_and_one_that_was_killed_are_columns_too(write: Write) -> None:
+def test_failed_running_and_killed_runs_are_included(write: Write) -> None:
     failed = write("a", {"seed": 0}, {"status": "failed", "error": "ValueError: no", "seconds": 1.0})
     running, killed = write("b", {"seed": 1}), write("c", {"seed": 2})
     with FileLock(running / LOCK_FILE):
-        found = compare(find_runs([failed, running, killed]))
-    assert found.results["status"] == ["failed", "running", "interrupted"]
-    assert found.results["error"] == ["ValueError: no", "(none)", "(none)"]
+        comparison = compare(find_runs([failed, running, killed]))
+    assert comparison.results["status"] == ["failed", "running", "interrupted"]
+    assert comparison.results["error"] == ["ValueError: no", "(none)", "(none)"]
     assert overlay_curves(find_runs([failed, running, killed])) is None
 
 
-def test_metrics_of_a_run_without_a_result_are_those_of_its_curves(write: Write) -> None:
+def test_metrics_of_an_unfinished_run_are_read_from_its_curves(write: Write) -> None:
     config, result = {"monitor": "val/acc"}, {"status": "interrupted"}
     stopped = write("a", config, result, val_acc=[0.5, 0.75, 0.25], val_loss=[3.0, 2.0, 1.0])
-    found = compare(find_runs([stopped, write("b", config)]))
-    assert found.results["best val/acc"] == ["0.75", "(none)"]
-    assert found.results["best val/loss"] == ["2", "(none)"]
-    assert found.results["final val/acc"] == ["0.25", "(none)"]
+    comparison = compare(find_runs([stopped, write("b", config)]))
+    assert comparison.results["best val/acc"] == ["0.75", "(none)"]
+    assert comparison.results["best val/loss"] == ["2", "(none)"]
+    assert comparison.results["final val/acc"] == ["0.25", "(none)"]
 
 
-def test_a_sweep_stands_for_its_jobs(write: Write, tmp_path: Path) -> None:
+def test_a_sweep_is_replaced_by_its_jobs(write: Write, tmp_path: Path) -> None:
     for seed in range(3):
         write(f"lr/seed={seed}", {"seed": seed}, {"status": "finished"})
-    alone = write("seed=0", {"seed": 0})
-    jobs = {f"seed={seed}": {"number": seed, "words": [f"seed={seed}"]} for seed in range(4)}
+    single = write("seed=0", {"seed": 0})
+    jobs = {f"seed={seed}": {"number": seed, "overrides": [f"seed={seed}"]} for seed in range(4)}
     (tmp_path / "lr" / "sweep.json").write_text(json.dumps({"varied": ["seed"], "jobs": jobs}))
-    found = compare(find_runs([tmp_path / "lr", alone, alone, tmp_path / "lr" / "seed=2"]))
-    assert [name.removeprefix(f"{tmp_path.name}/") for name in found.names] == [
+    comparison = compare(find_runs([tmp_path / "lr", single, single, tmp_path / "lr" / "seed=2"]))
+    assert [name.removeprefix(f"{tmp_path.name}/") for name in comparison.names] == [
         *(f"lr/seed={seed}" for seed in range(4)),
         "seed=0",
     ]
-    assert found.results["status"] == ["finished", "finished", "finished", "not started", "interrupted"]
-    assert found.configuration == {"seed": ["0", "1", "2", "(none)", "0"]}
+    assert comparison.results["status"] == ["finished", "finished", "finished", "not started", "interrupted"]
+    assert comparison.configuration == {"seed": ["0", "1", "2", "(none)", "0"]}
 
 
 @pytest.mark.parametrize(
@@ -165,23 +167,23 @@ def test_a_sweep_stands_for_its_jobs(write: Write, tmp_path: Path) -> None:
         (["a/1/x", "b/1/x", "b/2/x"], ["a/1/x", "b/1/x", "b/2/x"]),
     ],
 )
-def test_names_are_as_short_as_tells_them_apart(paths: list[str], names: list[str]) -> None:
+def test_labels_are_the_shortest_unique_ones(paths: list[str], names: list[str]) -> None:
     assert short_labels([Path(path) for path in paths]) == names
 
 
-def test_what_cannot_be_compared_is_told_in_a_line(write: Write, tmp_path: Path) -> None:
+def test_invalid_selections_are_errors(write: Write, tmp_path: Path) -> None:
     run = write("a", {})
-    with pytest.raises(RunError, match="compares at least two runs, got 1"):
+    with pytest.raises(RunError, match="at least two runs are required, got 1"):
         find_runs([run, run])
-    with pytest.raises(RunError, match=r"nothing: there is no run, and no sweep: it has no config.yaml"):
+    with pytest.raises(RunError, match=r"nothing: neither a run nor a sweep: it has no config.yaml"):
         find_runs([run, tmp_path / "nothing"])
 
 
-def test_tables_fit_the_terminal_and_lose_nothing(write: Write) -> None:
+def test_tables_fit_the_terminal_without_truncation(write: Write) -> None:
     error = "a long reason " * 9
-    chosen = find_runs([write(f"run{i}", {"seed": i}, {"status": "failed", "error": error}) for i in range(10)])
+    runs = find_runs([write(f"run{i}", {"seed": i}, {"status": "failed", "error": error}) for i in range(10)])
     for width in (40, 80, 300):
-        lines = text(compare(chosen), width)
+        lines = text(compare(runs), width)
         assert max(map(len, lines)) <= width
         assert sum("run" in line for line in lines) == {40: 10, 80: 4, 300: 1}[width]
         for i in range(10):
@@ -190,39 +192,39 @@ def test_tables_fit_the_terminal_and_lose_nothing(write: Write) -> None:
         assert "".join(cells).replace(" ", "").count("longreason") >= 9
 
 
-def test_without_a_difference_that_is_said(write: Write) -> None:
+def test_sections_without_differences_say_so(write: Write) -> None:
     lines = "\n".join(text(compare(find_runs([write("a", {"seed": 0}), write("b", {"seed": 0})]))))
     assert "configuration: the same" in lines
     assert "code and machine: the same" in lines
 
 
-def test_curves_are_a_colour_a_run_training_solid_and_validation_dashed(write: Write) -> None:
+def test_each_run_has_a_color_training_is_solid_and_validation_dashed(write: Write) -> None:
     one = write("one", {}, train_loss=[2.0, 1.0], val_loss=[2.5, 1.5], train_acc=[0.5, 0.75], val_acc=[0.4, 0.6])
     other = write("$other$", {}, train_loss=[1.0, 0.5], val_loss=[1.0, 0.75])  # no accuracy: a regression
     figure = overlay_curves(find_runs([one, other, write("failed", {})]))
     assert figure is not None
     loss, acc = figure.axes
-    drawn = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in loss.lines}
-    colours = {colour for colour, _ in drawn}
-    assert {(colour, style) for colour in colours for style in ("-", "--")} == drawn.keys()
+    lines = {(line.get_color(), line.get_linestyle()): line.get_xydata() for line in loss.lines}
+    colors = {color for color, _ in lines}
+    assert {(color, style) for color in colors for style in ("-", "--")} == lines.keys()
     first = loss.lines[0].get_color()
-    np.testing.assert_array_equal(drawn[first, "-"], [[1, 2.0], [2, 1.0]])
-    np.testing.assert_array_equal(drawn[first, "--"], [[1, 2.5], [2, 1.5]])
+    np.testing.assert_array_equal(lines[first, "-"], [[1, 2.0], [2, 1.0]])
+    np.testing.assert_array_equal(lines[first, "--"], [[1, 2.5], [2, 1.5]])
     assert {line.get_color() for line in acc.lines} == {first}
     (legend,) = figure.legends
-    shown = [entry.get_text() for entry in legend.get_texts()]
-    assert shown == ["train", "val", "one", r"\$other\$", "failed (no epoch)"]
+    labels = [entry.get_text() for entry in legend.get_texts()]
+    assert labels == ["train", "val", "one", r"\$other\$", "failed (no epoch)"]
     assert (loss.get_ylabel(), acc.get_ylabel(), loss.get_yscale()) == ("loss", "acc", "linear")
 
 
-def test_a_wide_range_of_losses_is_drawn_on_a_logarithmic_axis(write: Write) -> None:
+def test_a_wide_range_of_losses_has_a_logarithmic_axis(write: Write) -> None:
     one = write("a", {}, train_loss=[2.0, 0.1], val_loss=[float("nan"), 0.2], val_acc=[0.05, 0.9])
     figure = overlay_curves(find_runs([one, write("b", {}, train_loss=[0.2, 0.1], val_loss=[0.3, 0.2])]))
     assert figure is not None
     assert {axes.get_ylabel(): axes.get_yscale() for axes in figure.axes} == {"loss": "log", "acc": "linear"}
 
 
-def test_epochs_are_whole_numbers_also_where_there_is_one(write: Write) -> None:
+def test_epoch_ticks_are_integers_even_for_a_single_epoch(write: Write) -> None:
     figure = overlay_curves(find_runs([write("a", {}, train_loss=[2.0]), write("b", {}, train_loss=[1.0])]))
     assert figure is not None
     ticks = figure.axes[0].get_xticks()
@@ -231,7 +233,7 @@ def test_epochs_are_whole_numbers_also_where_there_is_one(write: Write) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 15, 40])
-def test_every_run_has_its_own_colour_and_the_picture_can_be_saved(
+def test_every_run_has_a_color_of_its_own_and_the_figure_can_be_saved(
     number: int, write: Write, tmp_path: Path
 ) -> None:
     figure = overlay_curves(find_runs([write(f"run{i}", {}, train_loss=[2.0, 1.0 + i]) for i in range(number)]))

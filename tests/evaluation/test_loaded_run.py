@@ -1,4 +1,4 @@
-"""A run, rebuilt from its record: the recorded metrics again, bit for bit."""
+"""Loading a run from its directory and evaluating it: the recorded metrics are reproduced bit for bit."""
 
 import json
 from collections.abc import Callable
@@ -20,44 +20,46 @@ from dive.visualization.predictions import predict_outputs
 Train = Callable[..., Any]
 
 
-def config_of(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> dict[str, Any]:
     return yaml.safe_load((run / "config.yaml").read_text())
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))
-def test_every_experiment_s_metrics_come_out_again_exactly(experiment: str, train: Train) -> None:
+def test_the_metrics_of_every_experiment_are_reproduced_exactly(experiment: str, train: Train) -> None:
     run, result = train(*shortened(experiment))
     for checkpoint, row in (("best", "best"), ("last", "final")):
-        again = load_run(run, checkpoint=checkpoint)
-        assert not again.elsewhere
-        for split in ("val", "test") if again.data.has_test else ("val",):
+        loaded = load_run(run, checkpoint=checkpoint)
+        assert not loaded.original_device
+        for split in ("val", "test") if loaded.data.has_test else ("val",):
             recorded = {k: v for k, v in result["metrics"][row].items() if k.startswith(f"{split}/")}
-            found = again.metrics(split)
-            assert found.keys() == {f"{split}/{name}" for name in again.task.metrics}
-            assert again.recorded(split) == recorded
-            assert not metric_deviations(found, recorded)
+            metrics = loaded.metrics(split)
+            assert metrics.keys() == {f"{split}/{name}" for name in loaded.task.metrics}
+            assert loaded.recorded(split) == recorded
+            assert not metric_deviations(metrics, recorded)
             assert recorded or (split, checkpoint) == ("test", "last")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_threads_are_those_of_the_run(threads: int, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_number_of_threads_is_used(
+    threads: int, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = train(*shortened("mlp")).directory
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps(environment | {"torch_threads": threads}))
-    again = load_run(run)
-    seen: list[int] = []
-    again.task.model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    loaded = load_run(run)
+    used: list[int] = []
+    loaded.task.model.register_forward_hook(lambda *_: used.append(torch.get_num_threads()))
     before = torch.get_num_threads()
-    again.metrics("test")
-    with again.inference_mode() as task:
-        task(again.examples("test").inputs[:2])
-    assert set(seen) == {threads}
-    assert len(seen) == 2
+    loaded.metrics("test")
+    with loaded.inference_mode() as task:
+        task(loaded.examples("test").inputs[:2])
+    assert set(used) == {threads}
+    assert len(used) == 2
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ("trainer.precision=64-true",),
         ("trainer.precision=bf16-mixed",),
@@ -69,33 +71,33 @@ def test_the_threads_are_those_of_the_run(threads: int, train: Train, monkeypatc
     ],
     ids=str,
 )
-def test_so_do_those_of_other_settings(words: tuple[str, ...], train: Train) -> None:
-    run = train(*shortened("mlp"), *words).directory
-    again = load_run(run)
-    compiled = again.task.model._compiled_call_impl is not None
-    assert compiled is ("trainer.compile={backend: eager}" in words)
-    assert again.checkpoint == ("last" if "callbacks.best=null" in words else "best")
+def test_the_metrics_of_other_settings_are_reproduced(overrides: tuple[str, ...], train: Train) -> None:
+    run = train(*shortened("mlp"), *overrides).directory
+    loaded = load_run(run)
+    compiled = loaded.task.model._compiled_call_impl is not None
+    assert compiled is ("trainer.compile={backend: eager}" in overrides)
+    assert loaded.checkpoint == ("last" if "callbacks.best=null" in overrides else "best")
     for split in ("val", "test"):
-        if recorded := again.recorded(split):
-            assert not metric_deviations(again.metrics(split), recorded)
+        if recorded := loaded.recorded(split):
+            assert not metric_deviations(loaded.metrics(split), recorded)
         else:
-            assert (split, "val_every" in words[-1]) == ("val", True)
-    with again.inference_mode() as task:
-        examples = again.examples("test")
-        right = predict_outputs(task, examples.inputs).argmax(1) == examples.targets
-    if "+trainer.limit_test_batches=1" not in words:
-        assert right.float().mean() == pytest.approx(again.metrics("test")["test/acc"])
+            assert (split, "val_every" in overrides[-1]) == ("val", True)
+    with loaded.inference_mode() as task:
+        examples = loaded.examples("test")
+        correct = predict_outputs(task, examples.inputs).argmax(1) == examples.targets
+    if "+trainer.limit_test_batches=1" not in overrides:
+        assert correct.float().mean() == pytest.approx(loaded.metrics("test")["test/acc"])
 
 
-def test_a_run_that_went_on_is_scored_as_it_ended(train: Train) -> None:
+def test_the_last_checkpoint_of_a_resumed_run_has_its_final_metrics(train: Train) -> None:
     run = train(*shortened("mlp")).directory
-    longer = train(f"resume={run}", "trainer.max_epochs=4", directory=run)
-    again = load_run(run, checkpoint="last")
-    assert again.recorded("val")["val/acc"] == longer.result["metrics"]["final"]["val/acc"]
-    assert not metric_deviations(again.metrics("val"), again.recorded("val"))
+    resumed = train(f"resume={run}", "trainer.max_epochs=4", directory=run)
+    loaded = load_run(run, checkpoint="last")
+    assert loaded.recorded("val")["val/acc"] == resumed.result["metrics"]["final"]["val/acc"]
+    assert not metric_deviations(loaded.metrics("val"), loaded.recorded("val"))
 
 
-def test_other_data_are_of_the_model_s_size_and_nothing_of_them_is_recorded(train: Train) -> None:
+def test_other_data_are_resized_for_the_model_and_have_no_recorded_metrics(train: Train) -> None:
     run = train(*shortened("mlp"), "data.resize=[14,14]").directory
     other = load_run(run, "garments")
     assert len(other.examples("test")) == compose_resolved("data=garments")["data"]["num_test"]
@@ -103,97 +105,99 @@ def test_other_data_are_of_the_model_s_size_and_nothing_of_them_is_recorded(trai
     assert other.recorded("test") == {}
 
 
-def test_weights_that_were_changed_do_not_score_as_recorded(train: Train) -> None:
+def test_changed_weights_deviate_from_the_recorded_metrics(train: Train) -> None:
     run = train(*shortened("mlp")).directory
-    again = load_run(run)
+    loaded = load_run(run)
     with torch.no_grad():
-        next(again.task.parameters()).add_(0.01)
-    (told,) = [line for line in metric_deviations(again.metrics("test"), again.recorded("test")) if "loss" in line]
-    assert told.startswith("test/loss differs by 0.")
+        next(loaded.task.parameters()).add_(0.01)
+    (deviation,) = [
+        line for line in metric_deviations(loaded.metrics("test"), loaded.recorded("test")) if "loss" in line
+    ]
+    assert deviation.startswith("test/loss differs by 0.")
 
 
-def test_metrics_are_compared_as_the_float32_that_they_are() -> None:
+def test_metrics_are_compared_as_float32() -> None:
     assert not metric_deviations({"a": float(torch.tensor(0.1))}, {"a": 0.1})
     assert metric_deviations({"a": 0.1}, {"a": 0.10000001}) == ["a differs by 7.45e-09"]
     assert metric_deviations({"a": float("nan")}, {"a": 0.5}) == ["a differs by nan"]
-    assert metric_deviations({}, {"a": 0.5}) == ["a is not measured any more"]
-    assert not metric_deviations({"a": 0.5005}, {"a": 0.5}, allowed=1e-3)
+    assert metric_deviations({}, {"a": 0.5}) == ["a is no longer computed"]
+    assert not metric_deviations({"a": 0.5005}, {"a": 0.5}, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("devices", [2, [0, 1]])
-def test_a_run_on_several_devices_is_scored_on_one_and_says_so(devices: Any, train: Train) -> None:
+def test_a_run_on_several_devices_is_evaluated_on_one(devices: Any, train: Train) -> None:
     run = train(*shortened("linear_regression")).directory
-    config = config_of(run)
+    config = read_config(run)
     config["trainer"] |= {"devices": devices, "strategy": "ddp"}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    again = load_run(run)
-    assert again.elsewhere == f"on cpu, devices={devices}"
-    assert again.trainer.world_size == 1
+    loaded = load_run(run)
+    assert loaded.original_device == f"on cpu, devices={devices}"
+    assert loaded.trainer.world_size == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_run_on_a_device_that_is_not_here_can_be_scored_on_another(train: Train) -> None:
+def test_a_run_on_an_unavailable_device_can_be_evaluated_on_another(train: Train) -> None:
     run = train(*shortened("linear_regression"), "trainer=auto").directory
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps(environment | {"gpus": ["H200"]}))
     with pytest.raises(RunError, match=r"^trainer.accelerator=gpu: .* --accelerator cpu$"):
         load_run(run)
-    again = load_run(run, accelerator="cpu")
-    assert again.elsewhere == "on gpu, devices=1"
-    assert not metric_deviations(again.metrics("val"), again.recorded("val"), allowed=1e-3)
+    loaded = load_run(run, accelerator="cpu")
+    assert loaded.original_device == "on gpu, devices=1"
+    assert not metric_deviations(loaded.metrics("val"), loaded.recorded("val"), tolerance=1e-3)
 
 
-def broken(run: Path, how: str) -> None:
-    config = config_of(run)
-    if how == "nothing":
+def damage(run: Path, kind: str) -> None:
+    config = read_config(run)
+    if kind == "no config":
         (run / "config.yaml").unlink()
-    elif how == "damaged":
+    elif kind == "invalid yaml":
         (run / "config.yaml").write_text("a: [")
-    elif how == "another file":
+    elif kind == "another file":
         (run / "config.yaml").write_text("a: 1")
-    elif how == "no text":
+    elif kind == "binary":
         (run / "config.yaml").write_bytes(b"\xff\xfe\xff")
-    elif how == "code":
+    elif kind == "code":
         (run / "config.yaml").write_text(yaml.safe_dump(config | {"model": {"_target_": "os.system"}}))
-    elif how == "code, later":  # what Hydra would resolve when it builds
+    elif kind == "code in an interpolation":  # which Hydra would resolve when it instantiates
         config["model"]["activation"] = "${oc.create:{_target_:torch.utils.collect_env.run,command:id}}"
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-    elif how == "no checkpoint":
+    elif kind == "no checkpoint":
         for path in (run / "checkpoints").iterdir():
             path.unlink()
-    elif how == "no best":
+    elif kind == "no best":
         (run / "checkpoints" / "best.ckpt").unlink()
-    elif how == "damaged best":
+    elif kind == "corrupt best":
         (run / "checkpoints" / "best.ckpt").write_bytes(b"PK")
-    elif how == "another model":
+    elif kind == "another model":
         config["model"]["num_hiddens"] = [8]
         (run / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 @pytest.mark.parametrize(
-    ("how", "says"),
+    ("kind", "message"),
     [
-        ("nothing", "not a run directory"),
-        ("damaged", "config.yaml is corrupt"),
-        ("another file", "is not the record of a run: it has no seed, monitor"),
-        ("no text", "config.yaml cannot be read"),
+        ("no config", "not a run directory"),
+        ("invalid yaml", "config.yaml is corrupt"),
+        ("another file", "is not the recorded configuration of a run: it has no seed, monitor"),
+        ("binary", "config.yaml cannot be read"),
         ("code", "model._target_=os.system: not allowed"),
-        ("code, later", r"^model.activation=.*: must not contain \$\{"),
-        ("no checkpoint", "best.ckpt does not exist, nor does another"),
+        ("code in an interpolation", r"^model.activation=.*: must not contain \$\{"),
+        ("no checkpoint", "best.ckpt does not exist; the run has saved no checkpoint"),
         ("no best", "best.ckpt does not exist; choose --checkpoint last"),
-        ("damaged best", "best.ckpt is corrupt: .*; choose --checkpoint last"),
+        ("corrupt best", "best.ckpt is corrupt: .*; choose --checkpoint last"),
         ("another model", "does not fit the model of"),
     ],
 )
-def test_what_cannot_be_rebuilt_is_told_in_a_line(how: str, says: str, train: Train) -> None:
+def test_a_damaged_run_is_a_one_line_error(kind: str, message: str, train: Train) -> None:
     run = train(*shortened("mlp")).directory
-    broken(run, how)
-    with pytest.raises((RunError, ConfigError), match=says) as told:
+    damage(run, kind)
+    with pytest.raises((RunError, ConfigError), match=message) as error:
         load_run(run, checkpoint="best")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_what_is_not_built_again_need_not_be_installed(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_of_loggers_need_not_be_installed(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(*shortened("mlp")).directory
     monkeypatch.setattr("dive.loggers.TensorBoardLogger.requires", "no_such_package", raising=False)
     assert not metric_deviations(load_run(run).metrics("test"), load_run(run).recorded("test"))
@@ -212,65 +216,68 @@ def test_what_is_not_built_again_need_not_be_installed(train: Train, monkeypatch
         ("metrics.csv", b"val/loss\n1\n"),
     ],
 )
-def test_damaged_records_are_taken_for_none(file: str, content: bytes, train: Train) -> None:
+def test_damaged_records_are_ignored(file: str, content: bytes, train: Train) -> None:
     run = train(*shortened("mlp")).directory
     (run / file).write_bytes(content)
-    again = load_run(run)
-    assert again.metrics("val")["val/loss"] > 0
-    assert bool(again.recorded("test")) == (file != "result.json")
-    assert bool(again.recorded("val")) == (file != "metrics.csv")
+    loaded = load_run(run)
+    assert loaded.metrics("val")["val/loss"] > 0
+    assert bool(loaded.recorded("test")) == (file != "result.json")
+    assert bool(loaded.recorded("val")) == (file != "metrics.csv")
 
 
-def test_data_that_are_gone_are_named_by_their_key(train: Train, tmp_path: Path) -> None:
+def test_missing_data_are_reported_by_their_key(train: Train, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
     moved = table.rename(tmp_path / "moved.csv")
     with pytest.raises(DataError, match=f"^data.path={table}: there is no such file; .*: --data-at PATH$"):
         load_run(run)
-    again = load_run(run, data_at=moved)
-    assert again.recorded("val")
-    assert not metric_deviations(again.metrics("val"), again.recorded("val"))
+    loaded = load_run(run, data_at=moved)
+    assert loaded.recorded("val")
+    assert not metric_deviations(loaded.metrics("val"), loaded.recorded("val"))
 
 
-def test_data_that_changed_are_named_where_the_weights_do_not_fit_them(train: Train, tmp_path: Path) -> None:
+def test_changed_data_are_reported_if_the_weights_do_not_fit_them(train: Train, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     rows = "".join(f"{i},{'ab'[i % 2]},{3 * i}\n" for i in range(8))
     table.write_text(f"size,kind,Price\n{rows}")
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
     table.write_text(f"size,kind,Price\n{rows.replace('a', 'c', 1)}8,d,1\n")
-    with pytest.raises(RunError, match=r"; the train.* split of mine is not the one of the run: "):
+    with pytest.raises(RunError, match=r"; the train.* split of mine differs from the run's: "):
         load_run(run)
 
 
-def test_data_that_are_drawn_are_nowhere_else(train: Train, tmp_path: Path) -> None:
+def test_generated_data_cannot_be_relocated(train: Train, tmp_path: Path) -> None:
     run = train("model=linear_regression", "trainer=cpu").directory
-    with pytest.raises(RunError, match=f"^--data-at {tmp_path}: these data are not read from anywhere"):
+    with pytest.raises(RunError, match=f"^--data-at {tmp_path}: this data set is not read from files"):
         load_run(run, data_at=tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
-        ("synthetic_regression", "data=synthetic_regression: has 2 inputs and 1 outputs, the model 784 and 10"),
+        (
+            "synthetic_regression",
+            "data=synthetic_regression: has 2 inputs and 1 outputs, but the model has 784 and 10",
+        ),
         ("garment", "data=garment: unknown; did you mean 'garments'?"),
     ],
 )
-def test_other_data_must_fit(name: str, says: str, train: Train) -> None:
+def test_other_data_must_fit_the_model(name: str, message: str, train: Train) -> None:
     run = train("model=mlp", *FEW_IMAGES).directory
-    with pytest.raises((RunError, ConfigError), match=says):
+    with pytest.raises((RunError, ConfigError), match=message):
         load_run(run, name)
 
 
-def test_what_is_no_run_is_told_for_what_it_is(train: Train, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_run_is_described(train: Train, tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     (tmp_path / "file").write_text("")
-    search = train("model=linear_regression", "trainer=cpu", "find_lr=true").directory
-    for path, why in (
+    tuner = train("model=linear_regression", "trainer=cpu", "find_lr=true").directory
+    for path, reason in (
         (tmp_path / "sweep", "is a sweep; pass the directory of one of its jobs"),
         (tmp_path / "file", "is a file; pass a run directory"),
-        (search, r"is a search \(find_lr=true\), and has trained nothing"),
+        (tuner, r"is a tuner run \(find_lr=true\), which has no trained weights"),
     ):
-        with pytest.raises(RunError, match=f"^{path}: {why}$"):
+        with pytest.raises(RunError, match=f"^{path}: {reason}$"):
             load_run(path)

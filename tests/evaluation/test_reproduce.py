@@ -1,4 +1,4 @@
-"""A run, run again: identical to the bit, or what differs is named."""
+"""Repeating a run: the results are identical bit for bit, or the differences are listed."""
 
 import json
 import subprocess
@@ -19,16 +19,16 @@ from dive.runs import checkpoint_io
 
 ROOT = Path(__file__).parents[2]
 Train = Callable[..., Any]
-SAME, OTHER = True, False
+IDENTICAL, DIFFERENT = True, False
 LINEAR = ("experiment=linear_regression", "trainer=cpu")
 
-in_a_checkout = pytest.mark.skipif(
+requires_git_checkout = pytest.mark.skipif(
     subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode != 0,
-    reason="these files are no git checkout",
+    reason="not a git checkout",
 )
 
 
-def change(file: Path, **changed: Any) -> None:
+def change_json(file: Path, **changed: Any) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changed))
 
 
@@ -38,7 +38,7 @@ def change_config(run: Path, **changed: Any) -> None:
 
 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))
-def test_every_experiment_is_identical_when_it_is_run_again(
+def test_every_experiment_is_reproduced_bit_for_bit(
     experiment: str,
     train: Train,
     differences: Callable[[Path, Path], list[str]],
@@ -46,27 +46,27 @@ def test_every_experiment_is_identical_when_it_is_run_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = train(*shortened(experiment)).directory
-    assert reproduce(run, tmp_path / "again") is SAME
-    said = capsys.readouterr().out
-    assert "metrics, weights of best.ckpt and last.ckpt" in said
-    assert "not identical" not in said
-    assert not differences(run, tmp_path / "again")  # what the tests know of two runs, beside
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
+    output = capsys.readouterr().out
+    assert "metrics, weights of best.ckpt and last.ckpt" in output
+    assert "not identical" not in output
+    assert not differences(run, tmp_path / "again")
 
 
-def test_a_run_that_went_on_is_compared_as_a_whole(
+def test_a_resumed_run_is_reproduced_in_one_go(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*shortened("mlp"), "scheduler=cosine").directory
     train(f"resume={run}", "trainer.max_epochs=5", directory=run)
     capsys.readouterr()
-    assert reproduce(run, tmp_path / "again") is SAME
-    said = capsys.readouterr().out
-    assert said.count("and then: ") == 1
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
+    output = capsys.readouterr().out
+    assert output.count("resumed: ") == 1
     assert json.loads((tmp_path / "again" / "result.json").read_text())["epochs"] == 5
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["resume"] is None
 
 
-def test_that_it_went_on_may_be_why_it_differs(
+def test_resuming_is_listed_as_a_possible_cause(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*shortened("mlp")).directory
@@ -74,71 +74,65 @@ def test_that_it_went_on_may_be_why_it_differs(
     with (run / "command.txt").open("a") as file:
         file.write("\x1b[31mred\n")
     capsys.readouterr()
-    assert reproduce(run, tmp_path / "again") is OTHER
-    said = capsys.readouterr().out
-    assert "\x1b" not in said
-    assert (
-        said.partition("how they came about:\n")[2].count("it was gone on with, perhaps with other settings: ")
-        == 2
-    )
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    output = capsys.readouterr().out
+    assert "\x1b" not in output
+    causes = output.partition("possible causes:\n")[2]
+    assert causes.count("resumed, possibly with other settings: ") == 2
 
 
-def test_a_job_of_a_sweep_can_be_run_again(train: Train, tmp_path: Path) -> None:
+def test_a_job_of_a_sweep_can_be_reproduced(train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR, "sweep=lr", "optimizer.lr=0.01").directory
-    assert reproduce(run, tmp_path / "again") is SAME
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_it_runs_with_the_recorded_number_of_threads(threads: int, train: Train, tmp_path: Path) -> None:
+def test_the_recorded_number_of_threads_is_used(threads: int, train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR).directory
-    change(run / "environment.json", torch_threads=threads)
+    change_json(run / "environment.json", torch_threads=threads)
     before = torch.get_num_threads()
     reproduce(run, tmp_path / "again")
     assert json.loads((tmp_path / "again" / "environment.json").read_text())["torch_threads"] == threads
     assert torch.get_num_threads() == before
 
 
-def test_a_seed_that_was_changed_is_named(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_seed_is_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(*LINEAR).directory
     change_config(run, seed=1)
-    assert reproduce(run, tmp_path / "again") is OTHER
-    said = capsys.readouterr().out
-    assert "config.yaml was changed since: seed: 0 -> 1" in said
-    assert "best.ckpt: model.net.weight differs by up to" in said
-    assert "best val/loss: 0." in said
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    output = capsys.readouterr().out
+    assert "config.yaml was edited: seed: 0 -> 1" in output
+    assert "best.ckpt: model.net.weight differs by up to" in output
+    assert "best val/loss: 0." in output
 
 
-def test_weights_that_were_changed_are_named(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_changed_weights_are_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(*LINEAR).directory
     path = run / "checkpoints" / "last.ckpt"
     saved = checkpoint_io.load_checkpoint(path)
     saved["state_dict"]["model.net.bias"] += 0.25
     checkpoint_io.save_checkpoint(saved, path)
-    assert reproduce(run, tmp_path / "again") is OTHER
-    said = capsys.readouterr().out
-    assert "last.ckpt: model.net.bias differs by up to 0.25" in said
-    assert "best.ckpt:" not in said
-    assert "what differs of how they came about:\n  nothing that is recorded\n" in said
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    output = capsys.readouterr().out
+    assert "last.ckpt: model.net.bias differs by up to 0.25" in output
+    assert "best.ckpt:" not in output
+    assert "possible causes:\n  no difference is recorded\n" in output
 
 
-def test_a_metric_that_was_changed_is_named_and_clocks_are_not(
+def test_a_changed_metric_is_listed_and_timings_are_not(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, result = train(*LINEAR)
     metrics = result["metrics"]
     metrics["final"] |= {"val/mse": 7.0, "train/samples_per_second": 1.0}
-    change(run / "result.json", metrics=metrics, seconds=1e9, train_seconds=1e9, samples_per_second=1)
-    assert reproduce(run, tmp_path / "again") is OTHER
-    told = capsys.readouterr().out.partition("not identical:\n")[2].splitlines()
-    assert told[0].startswith("  final val/mse: 7.0 -> ")
-    assert told[1].startswith("what differs")
+    change_json(run / "result.json", metrics=metrics, seconds=1e9, train_seconds=1e9, samples_per_second=1)
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    lines = capsys.readouterr().out.partition("not identical:\n")[2].splitlines()
+    assert lines[0].startswith("  final val/mse: 7.0 -> ")
+    assert lines[1] == "possible causes:"
 
 
-def test_code_of_a_callback_that_was_changed_is_named(
+def test_changed_code_is_listed(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train(*LINEAR).directory
@@ -150,108 +144,104 @@ def test_code_of_a_callback_that_was_changed_is_named(
             pl_module.model.net.bias.add_(1e-3)
 
     monkeypatch.setattr(LearningRateMonitor, "on_train_start", disturb)
-    assert reproduce(run, tmp_path / "again") is OTHER
-    said = capsys.readouterr().out
-    assert "not identical:\n  best.ckpt: model.net.weight differs by up to" in said
-    _, _, why = said.partition("what differs of how they came about:\n")
-    assert why.startswith("  code: ")
-    assert "--at-revision runs that of then" in said
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    output = capsys.readouterr().out
+    assert "not identical:\n  best.ckpt: model.net.weight differs by up to" in output
+    _, _, causes = output.partition("possible causes:\n")
+    assert causes.startswith("  code: ")
+    assert "use --at-revision to run the recorded code" in output
 
 
-def test_versions_and_machine_that_differ_are_named_though_the_result_is_the_same(
+def test_differing_versions_and_machine_are_listed_although_results_are_identical(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*LINEAR).directory
     environment = json.loads((run / "environment.json").read_text())
     then = environment["packages"] | {"torch": "1.0"}
-    change(run / "environment.json", packages=then, gpus=["H200"], host="there")
-    assert reproduce(run, tmp_path / "again") is SAME
-    _, _, said = capsys.readouterr().out.partition("although these differ:\n")
-    assert f"packages.torch: 1.0 -> {environment['packages']['torch']}" in said
-    assert "gpus: ['H200'] -> " in said
-    assert "host: there -> " in said
+    change_json(run / "environment.json", packages=then, gpus=["H200"], host="there")
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
+    _, _, output = capsys.readouterr().out.partition("other differences, without effect:\n")
+    assert f"packages.torch: 1.0 -> {environment['packages']['torch']}" in output
+    assert "gpus: ['H200'] -> " in output
+    assert "host: there -> " in output
 
 
-def test_data_that_differ_are_named(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_differing_data_are_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "mine.csv"
     rows = [f"{i},{3 * i}\n" for i in range(8)]
     table.write_text("size,Price\n" + "".join(rows))
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
-    assert reproduce(run, tmp_path / "again") is SAME
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
     table.write_text("size,Price\n" + "".join(reversed(rows)))
-    assert reproduce(run, tmp_path / "once more") is OTHER
+    assert reproduce(run, tmp_path / "once more") is DIFFERENT
     assert "data_crc32.train: " in capsys.readouterr().out
 
 
-def test_where_data_were_not_recorded_that_is_said(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_checksums_are_reported(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, result = train(*LINEAR)
     del result["data_crc32"]
     (run / "result.json").write_text(json.dumps(result | {"steps": 1}))
-    assert reproduce(run, tmp_path / "again") is OTHER
-    said = capsys.readouterr().out
-    assert "steps: 1 -> " in said
-    assert "whether the data are the same was not recorded" in said
-    assert "data_crc32" not in said
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    output = capsys.readouterr().out
+    assert "steps: 1 -> " in output
+    assert "whether the data are the same is unknown" in output
+    assert "data_crc32" not in output
 
 
 @pytest.mark.parametrize(
-    ("result", "says"),
+    ("result", "message"),
     [
         (
             {"status": "interrupted"},
-            "was interrupted, and has no result to compare; go on with it first: .*resume=",
+            "has no result to compare: its status is interrupted; resume it first: .*resume=",
         ),
-        (None, "was interrupted, and has no result to compare; go on with it first"),
-        ({"status": "failed", "error": "no memory"}, "has failed, and there is nothing to compare: no memory$"),
+        (None, "has no result to compare: its status is interrupted; resume it first"),
+        ({"status": "failed", "error": "no memory"}, "has no result to compare: its status is failed: no memory$"),
     ],
 )
-def test_a_run_that_has_not_finished_cannot_be_compared(
-    result: dict[str, str] | None, says: str, train: Train, tmp_path: Path
+def test_an_unfinished_run_cannot_be_reproduced(
+    result: dict[str, str] | None, message: str, train: Train, tmp_path: Path
 ) -> None:
     run = train(*LINEAR).directory
     (run / "result.json").unlink() if result is None else (run / "result.json").write_text(json.dumps(result))
-    with pytest.raises(RunError, match=says) as told:
+    with pytest.raises(RunError, match=message) as error:
         reproduce(run, tmp_path / "again")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "again").exists()
 
 
-def test_a_folder_that_is_taken_is_refused(train: Train, tmp_path: Path) -> None:
+def test_an_existing_directory_is_refused(train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR).directory
     before = sorted(run.rglob("*"))
-    for taken in (run, run / "result.json"):
-        with pytest.raises(RunError, match="is there already; choose another folder with --into"):
-            reproduce(run, taken)
+    for existing in (run, run / "result.json"):
+        with pytest.raises(RunError, match="already exists; choose another directory with --into"):
+            reproduce(run, existing)
     assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("key", ["hydra", "defaults"])
-def test_a_record_on_which_hydra_would_act_is_refused(key: str, train: Train, tmp_path: Path) -> None:
+def test_a_record_with_keys_of_hydra_is_refused(key: str, train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR).directory
     change_config(run, **{key: ["model: mlp"]})
-    with pytest.raises(RunError, match=f"is not the record of a run: it has {key}"):
+    with pytest.raises(RunError, match=f"is not the recorded configuration of a run: it has {key}"):
         reproduce(run, tmp_path / "again")
 
 
-def test_a_record_that_names_other_code_is_refused(train: Train, tmp_path: Path) -> None:
+def test_a_record_with_a_target_that_is_not_allowed_is_refused(train: Train, tmp_path: Path) -> None:
     run = train(*LINEAR).directory
     change_config(run, model={"_target_": "os.system", "command": "true"})
     with pytest.raises(ConfigError, match=r"model._target_=os.system: not allowed"):
         reproduce(run, tmp_path / "again")
 
 
-def test_checkpoints_that_only_one_has_are_told(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_checkpoint_is_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train("model=mlp", *FEW_IMAGES).directory
     (run / "checkpoints" / "best.ckpt").unlink()
-    assert reproduce(run, tmp_path / "again") is OTHER
-    assert "best.ckpt: kept by one of them only" in capsys.readouterr().out
+    assert reproduce(run, tmp_path / "again") is DIFFERENT
+    assert "best.ckpt: saved by only one of the runs" in capsys.readouterr().out
 
 
-def test_several_processes_run_again_as_several(
+def test_a_run_on_several_processes_is_reproduced_on_several(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = train(*LINEAR, "data.num_train=64", "trainer.max_epochs=1").directory
@@ -267,58 +257,58 @@ def test_several_processes_run_again_as_several(
     torch.testing.assert_close(one["state_dict"], two["state_dict"], rtol=0, atol=1e-5)
 
 
-def test_others_are_not_told_of_it_again_and_their_packages_need_not_be_there(
+def test_external_loggers_are_skipped_and_need_not_be_installed(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*LINEAR).directory
     loggers = yaml.safe_load((run / "config.yaml").read_text())["logger"]
     change_config(
-        run, logger=loggers | {"theirs": {"_target_": "dive.loggers.MLFlowLogger", "experiment": "dive"}}
+        run, logger=loggers | {"external": {"_target_": "dive.loggers.MLFlowLogger", "experiment": "dive"}}
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dive.loggers.MLFlowLogger.requires", "no_such_package")
-    assert reproduce(run, tmp_path / "again") is SAME
+    assert reproduce(run, tmp_path / "again") is IDENTICAL
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["logger"] == loggers
     assert not (tmp_path / "mlruns").exists()
-    said = capsys.readouterr().out
-    assert "left out, as it would tell others of this run: logger.theirs\n" in said
-    assert "configuration: logger.theirs" not in said
+    output = capsys.readouterr().out
+    assert "logger.external: skipped, since it logs to an external service\n" in output
+    assert "configuration: logger.external" not in output
 
 
-def test_data_may_be_elsewhere_by_now(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_may_be_relocated(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
     run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
     moved = table.rename(tmp_path / "moved.csv")
-    assert reproduce(run, tmp_path / "again", data_at=moved) is SAME
+    assert reproduce(run, tmp_path / "again", data_at=moved) is IDENTICAL
     assert f"configuration: data.path: {table} -> {moved}" in capsys.readouterr().out
 
 
 @pytest.fixture
 def recorded_patch(tmp_path: Path) -> bytes:
-    """What a working tree may change against HEAD."""
+    """A diff of a working tree against HEAD."""
     git = ["git", "-c", "advice.detachedHead=false"]
     subprocess.run([*git, "clone", "--quiet", "--shared", str(ROOT), str(tmp_path / "clone")], check=True)
-    losses = tmp_path / "clone" / "src" / "dive" / "losses.py"
+    losses = tmp_path / "clone" / "src" / "dive" / "tasks" / "losses.py"
     losses.write_text(losses.read_text() + "\n# one more line, ä\n")
     return subprocess.run(
         ["git", "diff", "--binary", "HEAD"], cwd=tmp_path / "clone", capture_output=True, check=True
     ).stdout
 
 
-@in_a_checkout
-def test_at_its_revision_the_recorded_code_runs(
+@requires_git_checkout
+def test_at_revision_runs_the_recorded_code(
     recorded_patch: bytes, train: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = train(*LINEAR).directory
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    change(run / "environment.json", git_revision=head)
+    change_json(run / "environment.json", git_revision=head)
     (run / "code.diff").write_bytes(recorded_patch + b"untracked: mine.py\n")
     trees = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout
     reproduce(run, tmp_path / "again", at_revision=True)
     assert (tmp_path / "again" / "code.diff").read_bytes() == recorded_patch
     assert json.loads((tmp_path / "again" / "environment.json").read_text())["git_revision"] == head
-    assert "since git did not know them: mine.py" in capfd.readouterr().out
+    assert "missing, since untracked files are not recorded: mine.py" in capfd.readouterr().out
     assert subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout == trees
     weights = [
         checkpoint_io.load_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"]
@@ -327,24 +317,24 @@ def test_at_its_revision_the_recorded_code_runs(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@in_a_checkout
+@requires_git_checkout
 @pytest.mark.parametrize(
-    ("revision", "diff", "says"),
+    ("revision", "diff", "message"),
     [
-        (None, b"", "--at-revision: .*environment.json tells no revision of the code"),
+        (None, b"", "--at-revision: .*environment.json records no git revision"),
         ("0" * 40, b"", "^revision 0000000: fatal: "),
         ("HEAD", b"--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-nothing\n+all\n", "^code.diff does not apply: "),
     ],
 )
-def test_a_revision_that_cannot_be_had_is_told_in_a_line(
-    revision: str | None, diff: bytes, says: str, train: Train, tmp_path: Path
+def test_an_unavailable_revision_is_a_one_line_error(
+    revision: str | None, diff: bytes, message: str, train: Train, tmp_path: Path
 ) -> None:
     run = train(*LINEAR).directory
-    change(run / "environment.json", git_revision=revision)
+    change_json(run / "environment.json", git_revision=revision)
     (run / "code.diff").write_bytes(diff)
     trees = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout
-    with pytest.raises(RunError, match=says) as told:
+    with pytest.raises(RunError, match=message) as error:
         reproduce(run, tmp_path / "again", at_revision=True)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert not (tmp_path / "again").exists()
     assert subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout == trees

@@ -26,7 +26,7 @@ def test_the_file_says_what_the_model_says_in_batches_of_any_size(
     task = fit(*shortened(experiment), "trainer.max_epochs=1").task
     inputs = task.trainer.datamodule.splits.val.inputs
     path = tmp_path / "out.onnx"
-    assert f"to {says}; read again" in export_onnx(task, inputs, path)
+    assert f"to {says}; verified with batches of" in export_onnx(task, inputs, path)
     assert {entry.name for entry in tmp_path.glob("out*")} == {"out.onnx"}  # weights and all
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)
@@ -43,7 +43,7 @@ def test_a_file_that_says_something_else_is_told_and_left(tmp_path: Path) -> Non
     model.off = 100 * TOLERANCE
     task = ClassificationTask(model, torch.nn.functional.cross_entropy, lambda p: torch.optim.SGD(p, 0.1))
     with pytest.raises(
-        RunError, match=r"out.onnx: left there, but wrong: on a batch of 1 it is 0.01 off the model$"
+        RunError, match=r"out.onnx: written, but its output on a batch of 1 is 0.01 off the model's$"
     ):
         export_onnx(task, torch.randn(9, 3), tmp_path / "out.onnx")
     assert (tmp_path / "out.onnx").is_file()

@@ -43,7 +43,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "os.environ.setdefault": {"key": "HYDRA_INSTANTIATE_ALLOWLIST_OVERRIDE", "default": "os.system"},
     "hydra._internal.target_policy.DEFAULT_BLOCKLISTED_MODULES.difference": {"_args_": [["os.remove"]]},
     "dive.runs.atomic_io.atomic_write": {"path": "canary", "content": "written"},
-    "dive.sweeps.launchers.process_pool.run_jobs": {"tasks": [], "workers": 1, "threads": 1},
+    "dive.sweeps.launchers.process_pool.run_jobs": {"jobs": [], "workers": 1, "threads": 1},
     "torch.nn.Module.apply": {"fn": {"_target_": "torch.nn.ReLU"}},
     "torch.load": {"f": "canary"},
     "torch.save": {"obj": 1, "f": "canary"},

@@ -131,7 +131,7 @@ def test_damaged_file_beside_a_valid_one(
         assert not warnings_logged
         outcome("beside the valid unpacked file: that file is read, the tensors are the same")
         return
-    assert warnings_logged == [f"{folder / name} was damaged; unpacked {name}.gz again"]
+    assert warnings_logged == [f"{folder / name} was damaged; restored it from {name}.gz"]
     assert all_files(root) == small
     outcome(
         f"beside the valid archive: repaired, the tensors are the same; {format_message(warnings_logged[0], root)}"
@@ -209,7 +209,7 @@ def test_real_data_set_and_its_metrics(real_data: Path, train: Any, tmp_path: Pa
         steps = ("+trainer.limit_train_batches=10", "trainer.max_epochs=1", "trainer=cpu")
         run = train("model=softmax_regression", f"data.root={root}", f"data.mirror={UNREACHABLE}", *steps)
         scores.append(run.result["score"])
-        warned = "was damaged; unpacked" in (run.directory / "train.log").read_text()
+        warned = "was damaged; restored" in (run.directory / "train.log").read_text()
         assert warned == (root.name == "flipped")
     assert scores[0] == scores[1]
     assert archive_files.sha256((folder / IMAGES).read_bytes()) == archive_files.SHA256[IMAGES][1]
@@ -317,17 +317,17 @@ FAILURES = [
     ),
     pytest.param(
         silent,
-        r"nothing came for 0\.5 s \(data\.timeout\)",
+        r"no data received for 0\.5 s \(data\.timeout\)",
         marks=pytest.mark.fault(22, "a server that stalls", "it accepts and sends nothing"),
     ),
     pytest.param(
         stalled,
-        r"nothing came for 0\.5 s \(data\.timeout\)",
+        r"no data received for 0\.5 s \(data\.timeout\)",
         marks=pytest.mark.fault(22, "a server that stalls", "it stops in the middle of the archive"),
     ),
     pytest.param(
         trickling,
-        r"not all of it came within 1 s \(2 times data\.timeout\)",
+        r"not finished within 1 s \(2 times data\.timeout\)",
         marks=pytest.mark.fault(22, "a server that stalls", "it sends single bytes"),
     ),
     pytest.param(
@@ -342,7 +342,7 @@ FAILURES = [
 def test_failed_download(
     answer: Any, why: str, root: Path, serve: Any, monkeypatch: pytest.MonkeyPatch, outcome: Outcome
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT_S", 2)
+    monkeypatch.setattr(download, "TOTAL_TIMEOUT_FACTOR", 2)
     monkeypatch.setenv("no_proxy", "*")
     url = serve(answer).url if callable(answer) else answer or UNREACHABLE
     start = time.monotonic()
@@ -367,7 +367,7 @@ def test_failed_download_on_the_command_line(root: Path, tmp_path: Path, serve: 
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (1, "")
     assert err.startswith(f"error: Fashion-MNIST is not in {archive_files.raw_folder(root)}: ")
-    assert "nothing came for 0.5 s (data.timeout)" in err
+    assert "no data received for 0.5 s (data.timeout)" in err
     assert err.count("\n") == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"
     assert all_files(root) == {}

@@ -98,10 +98,10 @@ def test_failed_job_affects_only_itself_and_is_retried(outcome: Outcome) -> None
 
     rerun = run_train(*grid)
     assert rerun.returncode == 1
-    assert "3 jobs (2 finished before, 1 to train)" in rerun.stdout
+    assert "3 jobs (2 already finished, 1 to start)" in rerun.stdout
     assert modification_times(*finished) == before
     assert [path.name for path in Path("multirun/mid/.earlier").iterdir()] == ["data.val_size=100000.1"]
-    outcome(f"two results, one failed (`{error}`), exit status 1; rerun: `2 finished before, 1 to train`")
+    outcome(f"two results, one failed (`{error}`), exit status 1; rerun: `2 already finished, 1 to start`")
 
 
 @pytest.mark.fault(16, "job B after job A in one process", "`train.py` three times in one process: B, A, B")

@@ -67,7 +67,7 @@ def test_a_package_imported_before_is_kept() -> None:
 
 def test_a_missing_package_is_ignored() -> None:
     code = (
-        "import importlib.util; import dive.lazy.torchmetrics as lazy; import sys; del sys.modules['torchmetrics'];"
+        "import importlib.util, sys; import dive.lazy.torchmetrics as lazy; del sys.modules['torchmetrics'];"
         "importlib.util.find_spec = lambda _: None; lazy.install_lazy_torchmetrics();"
         "print('torchmetrics' in sys.modules)"
     )

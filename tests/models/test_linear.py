@@ -1,4 +1,4 @@
-"""Linear regression: from scratch against concise, and against closed forms."""
+"""Linear regression: from scratch compared with concise and with closed forms."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from dive.models.linear import linear
 from dive.tasks.losses import squared_loss
 from dive.tasks.optim import SGD
 
-WAYS = [LinearRegressionScratch, LinearRegression]
+MODELS = [LinearRegressionScratch, LinearRegression]
 
 
 def batch(num_outputs: int = 1) -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def batch(num_outputs: int = 1) -> tuple[Tensor, Tensor]:
 
 
 def pair(num_outputs: int = 1) -> tuple[LinearRegressionScratch, LinearRegression]:
-    """Both models with the same weights, biases not zero."""
+    """Both models with the same weights, with nonzero biases."""
     torch.manual_seed(1)
     scratch, concise = LinearRegressionScratch(3, num_outputs, sigma=1.0), LinearRegression(3, num_outputs)
     with torch.no_grad():
@@ -32,7 +32,7 @@ def assert_close(ours: Tensor | None, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_linear_is_the_affine_map_of_torch() -> None:
+def test_linear_matches_torch() -> None:
     X, _ = batch()
     w, b = torch.randn(3, 2, generator=torch.Generator().manual_seed(1)), torch.tensor([1.0, -2.0])
     assert_close(linear(X, w, b), nn.functional.linear(X, w.T, b))
@@ -46,7 +46,7 @@ def test_scratch_and_concise_predict_the_same(num_outputs: int) -> None:
     assert_close(scratch(X), concise(X))
 
 
-def test_the_scratch_loss_and_its_gradients_are_half_of_the_concise_ones() -> None:
+def test_scratch_loss_and_gradients_are_half_of_the_concise_ones() -> None:
     scratch, concise = pair()
     X, y = batch()
     ours, theirs = squared_loss(scratch(X), y), nn.MSELoss()(concise(X), y)
@@ -57,7 +57,7 @@ def test_the_scratch_loss_and_its_gradients_are_half_of_the_concise_ones() -> No
     assert_close(2 * scratch.b.grad, concise.net.bias.grad)
 
 
-def test_the_gradient_is_the_closed_form_of_the_book() -> None:
+def test_gradient_matches_the_closed_form() -> None:
     scratch, _ = pair()
     X, y = batch()
     squared_loss(scratch(X), y).backward()
@@ -66,7 +66,7 @@ def test_the_gradient_is_the_closed_form_of_the_book() -> None:
     assert_close(scratch.b.grad, residual.mean(0))
 
 
-def test_steps_at_twice_the_learning_rate_of_the_concise_model_lead_to_the_same_weights() -> None:
+def test_scratch_with_twice_the_learning_rate_has_the_same_weights() -> None:
     scratch, concise = pair()
     ours, theirs = SGD(scratch.parameters(), lr=0.06), torch.optim.SGD(concise.parameters(), lr=0.03)
     before = scratch.w.detach().clone()
@@ -83,30 +83,30 @@ def test_steps_at_twice_the_learning_rate_of_the_concise_model_lead_to_the_same_
     assert not torch.allclose(scratch.w, before)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_initial_weights_have_the_standard_deviation_asked_for_and_biases_are_zero(way: type[nn.Module]) -> None:
+@pytest.mark.parametrize("model_class", MODELS)
+def test_initial_weights_have_standard_deviation_sigma_and_bias_zero(model_class: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    w, b = way(2000, 10, sigma=0.05).coefficients()
+    w, b = model_class(2000, 10, sigma=0.05).coefficients()
     assert w.std().item() == pytest.approx(0.05, rel=0.03)
     assert abs(w.mean().item()) < 5 * 0.05 / 20000**0.5
     assert torch.equal(b, torch.zeros(10))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_sigma_is_a_hundredth_unless_told(way: type[nn.Module]) -> None:
+@pytest.mark.parametrize("model_class", MODELS)
+def test_default_sigma(model_class: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    assert way(20000).coefficients()[0].std().item() == pytest.approx(0.01, rel=0.03)
+    assert model_class(20000).coefficients()[0].std().item() == pytest.approx(0.01, rel=0.03)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_sigma_0_starts_from_zero_weights(way: type[nn.Module]) -> None:
-    assert torch.equal(way(5, sigma=0.0).coefficients()[0], torch.zeros(5, 1))
+@pytest.mark.parametrize("model_class", MODELS)
+def test_sigma_0_gives_zero_weights(model_class: type[nn.Module]) -> None:
+    assert torch.equal(model_class(5, sigma=0.0).coefficients()[0], torch.zeros(5, 1))
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_coefficients_are_those_that_predict(way: type[nn.Module]) -> None:
+@pytest.mark.parametrize("model_class", MODELS)
+def test_coefficients_reproduce_the_predictions(model_class: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    model = way(3, 2, sigma=1.0)
+    model = model_class(3, 2, sigma=1.0)
     X, _ = batch()
     w, b = model.coefficients()
     assert (w.shape, b.shape) == ((3, 2), (2,))

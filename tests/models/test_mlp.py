@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: from scratch against concise, and layer by layer against torch's functions."""
+"""Multilayer perceptrons: from scratch compared with concise, and with torch functions layer by layer."""
 
 from collections.abc import Callable
 
@@ -33,14 +33,14 @@ def linears(model: nn.Module) -> list[nn.Linear]:
     return [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
 
 
-def copy(source: nn.Module, target: nn.Module) -> None:
-    """Give one model the weights of another, layer by layer."""
+def copy_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy the weights from one model to another, layer by layer."""
     for theirs, ours in zip(linears(source), linears(target), strict=True):
         ours.load_state_dict(theirs.state_dict())
 
 
 def pair() -> tuple[MLPScratch, MLP]:
-    """Both models with the same weights, biases not zero."""
+    """Both models with the same weights, with nonzero biases."""
     torch.manual_seed(1)
     scratch, concise = MLPScratch(6, 4, num_hiddens=5, sigma=1.0), MLP(6, 4, num_hiddens=[5])
     first, last = linears(concise)
@@ -66,12 +66,12 @@ def assert_same_weights(scratch: MLPScratch, concise: MLP) -> None:
     assert_close(scratch.b2, last.bias)
 
 
-def test_relu_is_torch_s() -> None:
+def test_relu_matches_torch() -> None:
     X = torch.tensor([[-2.0, -0.0, 0.0], [1e-30, 3.0, float("inf")]])
     assert torch.equal(relu(X), torch.relu(X))
 
 
-def test_relu_has_torch_s_gradient() -> None:
+def test_relu_gradient_matches_torch() -> None:
     X = torch.tensor([-2.0, -1e-3, 1e-3, 3.0])
     ours, theirs = X.clone().requires_grad_(), X.clone().requires_grad_()
     (relu(ours) ** 2 + relu(ours)).sum().backward()
@@ -95,7 +95,7 @@ def test_scratch_and_concise_have_the_same_logits_loss_and_gradients() -> None:
     assert scratch.W1.grad.abs().max() > 0.01
 
 
-def test_steps_of_scratch_and_concise_lead_to_the_same_weights() -> None:
+def test_scratch_and_concise_have_the_same_weights_after_steps() -> None:
     scratch, concise = pair()
     ours, theirs = SGD(scratch.parameters(), lr=0.1), torch.optim.SGD(concise.parameters(), lr=0.1)
     before = scratch.W1.detach().clone()
@@ -111,7 +111,7 @@ def test_steps_of_scratch_and_concise_lead_to_the_same_weights() -> None:
     assert not torch.allclose(scratch.W1, before)
 
 
-def test_initial_scratch_weights_have_the_standard_deviation_asked_for_and_biases_are_zero() -> None:
+def test_initial_scratch_weights_have_standard_deviation_sigma_and_bias_zero() -> None:
     torch.manual_seed(0)
     model = MLPScratch(200, 50, num_hiddens=100, sigma=0.05)
     assert (model.W1.shape, model.W2.shape) == ((200, 100), (100, 50))
@@ -123,7 +123,7 @@ def test_initial_scratch_weights_have_the_standard_deviation_asked_for_and_biase
 
 
 @pytest.mark.parametrize("num_hiddens", [[], [5], [5, 3], [7, 5, 3, 2]])
-def test_hidden_layers_come_in_any_number_and_width(num_hiddens: list[int]) -> None:
+def test_any_number_and_width_of_hidden_layers(num_hiddens: list[int]) -> None:
     torch.manual_seed(0)
     model = MLP(6, 4, num_hiddens=num_hiddens)
     layers = linears(model)
@@ -136,20 +136,20 @@ def test_hidden_layers_come_in_any_number_and_width(num_hiddens: list[int]) -> N
     assert_close(model(X), H @ layers[-1].weight.T + layers[-1].bias)
 
 
-def test_without_hidden_layers_it_is_softmax_regression() -> None:
+def test_without_hidden_layers_mlp_equals_softmax_regression() -> None:
     torch.manual_seed(0)
     model, regression = MLP(6, 4, num_hiddens=[]), SoftmaxRegression(6, 4)
-    copy(regression, model)
+    copy_weights(regression, model)
     X, _ = batch()
     assert torch.equal(model(X), regression(X))
 
 
-def test_every_activation_has_a_function_to_compare_with() -> None:
+def test_every_activation_has_a_reference() -> None:
     assert ACTIVATIONS.keys() == FUNCTIONS.keys()
 
 
 @pytest.mark.parametrize("activation", FUNCTIONS)
-def test_each_activation_is_torch_s_function_after_every_hidden_layer(activation: str) -> None:
+def test_activations_match_torch(activation: str) -> None:
     torch.manual_seed(0)
     model = MLP(6, 4, num_hiddens=[5, 3], activation=activation)
     first, second, last = linears(model)
@@ -158,25 +158,25 @@ def test_each_activation_is_torch_s_function_after_every_hidden_layer(activation
     assert_close(model(X), last(function(second(function(first(X.reshape(16, 6)))))))
 
 
-def test_an_unknown_activation_is_refused_with_those_that_are_valid() -> None:
+def test_unknown_activation_error_lists_valid_ones() -> None:
     with pytest.raises(ValueError, match="unknown activation 'step'") as caught:
         MLP(6, 4, activation="step")
     assert all(name in str(caught.value) for name in FUNCTIONS)
 
 
 @pytest.mark.parametrize("num_hiddens", [[0], [8, -1], [8, 0, 8]])
-def test_a_width_below_1_is_refused(num_hiddens: list[int]) -> None:
-    with pytest.raises(ValueError, match="num_hiddens must be at least 1 each"):
+def test_width_below_1_is_rejected(num_hiddens: list[int]) -> None:
+    with pytest.raises(ValueError, match="each of num_hiddens must be at least 1"):
         MLP(6, 4, num_hiddens=num_hiddens)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
-def test_a_dropout_that_is_no_probability_below_1_is_refused(dropout: float) -> None:
+def test_dropout_out_of_range_is_rejected(dropout: float) -> None:
     with pytest.raises(ValueError, match="dropout must lie in"):
         MLP(6, 4, dropout=dropout)
 
 
-def test_without_dropout_there_are_no_dropout_layers() -> None:
+def test_no_dropout_layers_without_dropout() -> None:
     assert not [layer for layer in MLP(6, 4, num_hiddens=[5, 3]).modules() if isinstance(layer, nn.Dropout)]
 
 
@@ -187,10 +187,10 @@ def test_dropout_follows_the_activation_of_each_hidden_layer() -> None:
     assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.3, 0.3]
 
 
-def test_dropout_is_at_work_in_training_and_idle_in_evaluation() -> None:
+def test_dropout_is_active_only_in_training() -> None:
     torch.manual_seed(0)
-    plain, dropping = MLP(6, 4, num_hiddens=[32, 32]), MLP(6, 4, num_hiddens=[32, 32], dropout=0.5)
-    copy(plain, dropping)
+    without_dropout, with_dropout = MLP(6, 4, num_hiddens=[32, 32]), MLP(6, 4, num_hiddens=[32, 32], dropout=0.5)
+    copy_weights(without_dropout, with_dropout)
     X, _ = batch()
-    assert not torch.allclose(dropping.train()(X), dropping(X))
-    assert torch.equal(dropping.eval()(X), plain(X))
+    assert not torch.allclose(with_dropout.train()(X), with_dropout(X))
+    assert torch.equal(with_dropout.eval()(X), without_dropout(X))

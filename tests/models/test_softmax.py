@@ -1,4 +1,4 @@
-"""Softmax regression: from scratch against concise, and against torch's softmax."""
+"""Softmax regression: from scratch compared with concise and with torch."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def pair() -> tuple[SoftmaxRegressionScratch, SoftmaxRegression]:
-    """Both models with the same weights, biases not zero."""
+    """Both models with the same weights, with nonzero biases."""
     torch.manual_seed(1)
     scratch, concise = SoftmaxRegressionScratch(6, 4, sigma=1.0), SoftmaxRegression(6, 4)
     layer = concise.net[1]
@@ -31,12 +31,12 @@ def assert_close(ours: Tensor | None, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_softmax_is_torch_s() -> None:
+def test_softmax_matches_torch() -> None:
     X = 5 * torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     assert_close(softmax(X), torch.softmax(X, 1))
 
 
-def test_softmax_has_torch_s_gradient() -> None:
+def test_softmax_gradient_matches_torch() -> None:
     X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
     weights = torch.arange(28.0).reshape(7, 4)
     ours, theirs = X.clone().requires_grad_(), X.clone().requires_grad_()
@@ -45,19 +45,19 @@ def test_softmax_has_torch_s_gradient() -> None:
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_softmax_neither_overflows_nor_underflows_as_a_whole() -> None:
+def test_softmax_does_not_overflow_or_underflow() -> None:
     X = torch.tensor([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4], [3e38, 3e38, 0.0]])
     assert_close(softmax(X), torch.tensor([[1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0]]))
 
 
-def test_scratch_gives_the_probabilities_of_the_concise_logits() -> None:
+def test_scratch_returns_probabilities_of_the_concise_logits() -> None:
     scratch, concise = pair()
     X, _ = batch()
     assert_close(scratch(X), torch.softmax(concise(X), 1))
     assert_close(scratch(X).sum(1), torch.ones(16))
 
 
-def test_concise_gives_logits_of_the_flattened_images() -> None:
+def test_concise_returns_logits_of_flattened_images() -> None:
     _, concise = pair()
     X, _ = batch()
     assert_close(concise(X), nn.functional.linear(X.reshape(16, 6), concise.net[1].weight, concise.net[1].bias))
@@ -75,7 +75,7 @@ def test_scratch_and_concise_have_the_same_loss_and_gradients() -> None:
     assert scratch.W.grad.abs().max() > 0.01
 
 
-def test_steps_of_scratch_and_concise_lead_to_the_same_weights() -> None:
+def test_scratch_and_concise_have_the_same_weights_after_steps() -> None:
     scratch, concise = pair()
     ours, theirs = SGD(scratch.parameters(), lr=0.1), torch.optim.SGD(concise.parameters(), lr=0.1)
     before = scratch.W.detach().clone()
@@ -92,7 +92,7 @@ def test_steps_of_scratch_and_concise_lead_to_the_same_weights() -> None:
     assert not torch.allclose(scratch.W, before)
 
 
-def test_initial_weights_have_the_standard_deviation_asked_for_and_the_bias_is_zero() -> None:
+def test_initial_weights_have_standard_deviation_sigma_and_bias_zero() -> None:
     torch.manual_seed(0)
     model = SoftmaxRegressionScratch(2000, 10, sigma=0.05)
     assert model.W.shape == (2000, 10)
@@ -101,10 +101,10 @@ def test_initial_weights_have_the_standard_deviation_asked_for_and_the_bias_is_z
     assert torch.equal(model.b, torch.zeros(10))
 
 
-def test_sigma_is_a_hundredth_unless_told() -> None:
+def test_default_sigma() -> None:
     torch.manual_seed(0)
     assert SoftmaxRegressionScratch(2000, 10).W.std().item() == pytest.approx(0.01, rel=0.03)
 
 
-def test_from_zero_weights_every_class_is_as_likely() -> None:
+def test_zero_weights_give_equal_probabilities() -> None:
     assert_close(SoftmaxRegressionScratch(6, 4, sigma=0.0)(batch()[0]), torch.full((16, 4), 0.25))

@@ -1,4 +1,4 @@
-"""Grids of images and curves: what is drawn, where, and when."""
+"""Image grids and live curves."""
 
 import sys
 import types
@@ -14,7 +14,7 @@ from dive.notebook import ProgressBoard, show_images
 PNG = b"\x89PNG"
 
 
-def test_images_stand_in_a_grid_with_titles_and_the_rest_is_empty() -> None:
+def test_show_images_plots_a_grid_with_titles() -> None:
     images = torch.rand(3, 1, 4, 5)
     figure = show_images(images, 2, 2, titles=["a", "b", "c"])
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", ""]
@@ -28,35 +28,35 @@ def test_images_stand_in_a_grid_with_titles_and_the_rest_is_empty() -> None:
     ("shape", "drawn"), [((2, 4, 5), (4, 5)), ((2, 1, 4, 5), (4, 5)), ((2, 3, 4, 5), (4, 5, 3))]
 )
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_grey_and_colours_bytes_and_floats(shape: tuple[int, ...], drawn: tuple[int, ...], dtype: Any) -> None:
+def test_grayscale_and_rgb_as_bytes_and_floats(shape: tuple[int, ...], drawn: tuple[int, ...], dtype: Any) -> None:
     figure = show_images(torch.ones(shape).to(dtype), 1, 2)
     image = figure.axes[0].images[0]
-    assert image.get_array().shape == drawn  # type: ignore[union-attr]  # it was just drawn
+    assert image.get_array().shape == drawn  # type: ignore[union-attr]  # plotted above
     assert image.get_clim() == (0, 255 if dtype == torch.uint8 else 1)
 
 
-def test_images_of_another_shape_and_too_few_titles_are_told() -> None:
+def test_invalid_images_and_too_few_titles_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"got \(2, 4, 5, 3\)"):
         show_images(torch.zeros(2, 4, 5, 3), 1, 2)
     for bright in (torch.full((2, 4, 5), 255), torch.full((2, 4, 5), 255.0), torch.full((2, 4, 5), -0.1)):
-        with pytest.raises(ValueError, match=r"must be bytes or lie in \[0, 1\], got"):
+        with pytest.raises(ValueError, match=r"must be uint8 or lie in \[0, 1\], got"):
             show_images(bright, 1, 2)
-    with pytest.raises(ValueError, match="as many as the images drawn, 2, got 1"):
+    with pytest.raises(ValueError, match="one entry for each of the 2 images, got 1"):
         show_images(torch.zeros(2, 4, 5), 1, 2, titles=["a"])
 
 
-def test_lists_arrays_numbers_as_titles_and_no_images_at_all() -> None:
+def test_lists_arrays_numeric_titles_and_no_images() -> None:
     assert show_images([torch.rand(4, 5)] * 2, 1, 2, titles=[0, 1]).axes[1].get_title() == "1"
     assert show_images(np.zeros((2, 4, 5)), 1, 2).axes[1].images
     assert not show_images(torch.zeros(0, 4, 5), 1, 2, titles=[]).axes[0].images
 
 
-def test_scales_are_checked_before_anything_is_drawn() -> None:
+def test_unknown_scales_are_rejected() -> None:
     with pytest.raises(ValueError, match="must be linear or log, got lin and linear"):
         ProgressBoard(xscale="lin")  # type: ignore[arg-type]  # that is what is tested
 
 
-def test_every_n_points_become_their_mean(tmp_path: Path) -> None:
+def test_every_n_points_are_averaged(tmp_path: Path) -> None:
     board = ProgressBoard(file=tmp_path / "board.svg")
     for x in range(7):
         board.draw(x, 10 * x, "loss", every_n=3)
@@ -67,7 +67,7 @@ def test_every_n_points_become_their_mean(tmp_path: Path) -> None:
         board.draw(0, 0, "loss", every_n=0)
 
 
-def test_the_picture_shows_the_curves_with_labels_and_scales() -> None:
+def test_figure_has_curves_labels_and_scales() -> None:
     board = ProgressBoard(xlabel="step", ylabel="loss", yscale="log")
     for x in range(1, 4):
         board.draw(x, 1 / x, "train")
@@ -79,7 +79,7 @@ def test_the_picture_shows_the_curves_with_labels_and_scales() -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "val"]
 
 
-def test_outside_a_notebook_it_is_drawn_into_a_file_but_not_at_each_point(tmp_path: Path) -> None:
+def test_outside_notebooks_a_file_is_written_at_intervals(tmp_path: Path) -> None:
     board = ProgressBoard(file=tmp_path / "new" / "board.png", min_interval_s=3600)
     board.draw(0, 0, "loss")
     assert not board.file.exists()
@@ -90,18 +90,16 @@ def test_outside_a_notebook_it_is_drawn_into_a_file_but_not_at_each_point(tmp_pa
     assert eager.file.exists()
 
 
-def test_in_a_notebook_it_is_drawn_once_below_the_cell_and_then_anew_in_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown: list[tuple[str, bytes]] = []
+def test_in_a_notebook_the_displayed_figure_is_updated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    displayed: list[tuple[str, bytes]] = []
 
     class Handle:
         def update(self, figure: Any) -> None:
-            shown.append(("anew", figure._repr_png_()))
+            displayed.append(("update", figure._repr_png_()))
 
     def display(figure: Any, display_id: bool) -> Handle:
         assert display_id
-        shown.append(("below", figure._repr_png_()))
+        displayed.append(("display", figure._repr_png_()))
         return Handle()
 
     kernel = types.SimpleNamespace(kernel=object())
@@ -112,6 +110,6 @@ def test_in_a_notebook_it_is_drawn_once_below_the_cell_and_then_anew_in_its_plac
     board = ProgressBoard(file=tmp_path / "board.png", min_interval_s=0)
     for x in range(3):
         board.draw(x, x, "loss")
-    assert [how for how, _ in shown] == ["below", "anew", "anew"]
-    assert all(drawn.startswith(PNG) for _, drawn in shown)
+    assert [how for how, _ in displayed] == ["display", "update", "update"]
+    assert all(drawn.startswith(PNG) for _, drawn in displayed)
     assert not board.file.exists()

@@ -37,18 +37,23 @@ class ProjectCopy:
         (site / "sitecustomize.py").write_text(f"import sys\nsys.path.remove({str(ROOT / 'src')!r})\n")
         self.environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(self.root / "src")])}
 
-    def run(self, *command: str, **environment: str) -> str:
-        """Run a command in the root of the copy and return its output.
+    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
+        """Run a command, in the root of the copy by default, and return its output.
 
         Raises:
             AssertionError: the exit status is not 0; the message is the output.
         """
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment | environment, capture_output=True, text=True, timeout=900
+            command,
+            cwd=cwd or self.root,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}"
         return done.stdout
 
-    def python(self, *arguments: str, **environment: str) -> str:
-        """Run Python in the root of the copy and return its output."""
-        return self.run(sys.executable, *arguments, **environment)
+    def python(self, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
+        """Run Python as `run` does."""
+        return self.run(sys.executable, *arguments, cwd=cwd, **environment)

@@ -53,14 +53,14 @@ def test_runs_without_curves_make_no_figure(
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     call(tmp_path / "a", tmp_path / "b")
-    assert "no curves: none of these runs has come to the end of an epoch" in capsys.readouterr().out
+    assert "no curves: none of these runs has completed an epoch" in capsys.readouterr().out
     assert not list((tmp_path / "cwd").iterdir())
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing", "."], "nothing: there is no run, and no sweep"),
+        (["nothing", "."], "nothing: neither a run nor a sweep"),
         (["x", "--picture", "x.mp3"], "x.mp3: must end in .png, .pdf, .svg"),
         (["x", "--picture", "nowhere/x.png"], "nowhere/x.png: its directory does not exist"),
     ],

@@ -56,12 +56,12 @@ def test_deviation_from_the_record_is_an_error_that_names_the_metric(train: Trai
     result["metrics"]["best"]["test/loss"] += 0.25
     (run.directory / "result.json").write_text(json.dumps(result))
     with pytest.raises(
-        SystemExit, match=r"not what was recorded: test/loss differs by 0.25; its environment.json"
+        SystemExit, match=r"deviate from the recorded ones: test/loss differs by 0.25; see its environment"
     ):
         call(run.directory)
     result["data_crc32"]["test"] = "01234567"
     (run.directory / "result.json").write_text(json.dumps(result))
-    with pytest.raises(SystemExit, match=r"the test split of garments is not the one of the run$"):
+    with pytest.raises(SystemExit, match=r"the test split of garments differs from the run's$"):
         call(run.directory)
 
 
@@ -126,14 +126,14 @@ def test_without_mistakes_nothing_is_plotted(
     monkeypatch.setattr(
         "dive.evaluation.evaluate.Predictions.mistakes", lambda *_: torch.tensor([], dtype=torch.int64)
     )
-    assert "not drawn, since none is wrong" in call(run, "--wrong", tmp_path / "wrong.png")
+    assert "not written, since there are no mistakes" in call(run, "--wrong", tmp_path / "wrong.png")
     assert not (tmp_path / "wrong.png").exists()
 
 
 def test_model_is_exported_for_torch_export_load(train: Train, call: Call, tmp_path: Path) -> None:
     run = train(*shortened("mlp"), "trainer.precision=64-true").directory
     out = call(run, "--torch-export", tmp_path / "out.pt2")
-    assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; read again" in out
+    assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; verified with batches of" in out
     loaded = load_run(run)
     loaded.task.eval()
     with loaded.inference_mode() as task:
@@ -153,7 +153,7 @@ def test_outputs_at_reduced_precision(precision: str, train: Train, call: Call, 
 
 def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
     run = train(*shortened("mlp"), "+trainer.limit_test_batches=1").directory
-    assert ", of which trainer.limit_test_batches=1 is scored" in call(run)
+    assert ", limited by trainer.limit_test_batches=1" in call(run)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
     [
         (
             ("--wrong", "wrong.png"),
-            "wrong.png: only images of classes can be drawn, and synthetic_regression has none",
+            "wrong.png: needs an image classification data set, and synthetic_regression is none",
         ),
         (("--wrong", "wrong.mp3"), "wrong.mp3: must end in .png, .pdf, .svg"),
         (("--predictions", "nowhere/predictions.csv"), "nowhere/predictions.csv: its directory does not exist"),
         (("--predictions", "folder"), "folder: is a directory"),
         (("--torch-export", "folder"), "folder: is a directory"),
         (("--split", "test"), "synthetic_regression has no test split; choose --split val"),
-        (("--accelerator", "mps"), "trainer.accelerator=mps: this machine has none"),
+        (("--accelerator", "mps"), "trainer.accelerator=mps: not available here"),
         (("--data", "nothing"), "data=nothing: unknown; choose from"),
     ],
 )

@@ -35,7 +35,7 @@ def test_status_is_0_for_an_identical_run_and_its_directory_is_printed(
     run = train(*LINEAR).directory
     assert call(run) == 0
     (again,) = (tmp_path / "cwd" / "outputs" / "reproduced").iterdir()
-    assert f"again: {again}\nidentical: " in capsys.readouterr().out
+    assert f"reproduction: {again}\nidentical: " in capsys.readouterr().out
     assert call(run, "--into", "there") == 0
     assert (tmp_path / "cwd" / "there" / "result.json").is_file()
 

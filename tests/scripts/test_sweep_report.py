@@ -45,7 +45,9 @@ def sweep(tmp_path: Path) -> Callable[[int], Path]:
             }
             failed = {"status": "failed", "error": "ValueError: no"}
             (run / "result.json").write_text(json.dumps(failed if seed % 7 == 3 else outcome))
-        jobs = {f"seed={seed}": {"number": seed, "words": ["model=mlp", f"seed={seed}"]} for seed in range(count)}
+        jobs = {
+            f"seed={seed}": {"number": seed, "overrides": ["model=mlp", f"seed={seed}"]} for seed in range(count)
+        }
         (directory / "sweep.json").write_text(json.dumps({"varied": ["seed"], "jobs": jobs}))
         return directory
 

@@ -1,4 +1,4 @@
-"""Sweeps through train.py, as people say them: again, interrupted, with jobs that fail or are killed."""
+"""Sweeps through train.py: rerun, interrupted, with jobs that fail or are killed."""
 
 import json
 import os
@@ -17,30 +17,30 @@ import pytest
 from dive.sweeps.job import HPARAMS_FILE
 
 ROOT = Path(__file__).parents[2]
-FEW = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
-COMMAND = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp", *FEW]
+SMALL = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
+COMMAND = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp", *SMALL]
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sweeps go to ``multirun`` in a folder of the test's own."""
+def run_in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps are written to ``multirun`` in the temporary directory of the test."""
     monkeypatch.chdir(tmp_path)
 
 
-def said(*overrides: str) -> subprocess.CompletedProcess[str]:
-    """A sweep, run to its end."""
+def run_sweep(*overrides: str) -> subprocess.CompletedProcess[str]:
+    """Run a sweep to its end."""
     return subprocess.run([*COMMAND, *overrides], capture_output=True, text=True, timeout=240)
 
 
-def started(*overrides: str) -> subprocess.Popen[str]:
-    """A sweep under way, in a process group of its own."""
+def start_sweep(*overrides: str) -> subprocess.Popen[str]:
+    """Start a sweep in its own process group."""
     return subprocess.Popen(
         [*COMMAND, *overrides], start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """What a condition comes to, once it holds."""
+def wait_until(condition: Callable[[], Any]) -> Any:
+    """Wait until a condition is true, and return its value."""
     deadline = time.monotonic() + 120
     while not (value := condition()):
         assert time.monotonic() < deadline
@@ -49,20 +49,20 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 def results(sweep: str) -> dict[str, dict[str, Any]]:
-    """What jobs have left, by their names."""
+    """Results by job name."""
     return {
         path.parent.name: json.loads(path.read_text()) for path in Path("multirun", sweep).glob("*/result.json")
     }
 
 
-def files(*jobs: Path) -> dict[Path, int]:
-    """Every file of these runs, with the time of its last change; but for what a report writes beside them."""
-    found = [path for job in jobs for path in job.rglob("*") if path.is_file() and path.name != HPARAMS_FILE]
-    return {path: path.stat().st_mtime_ns for path in found}
+def modification_times(*jobs: Path) -> dict[Path, int]:
+    """Modification times of all files of these runs, except the HParams file that the report writes."""
+    paths = [path for job in jobs for path in job.rglob("*") if path.is_file() and path.name != HPARAMS_FILE]
+    return {path: path.stat().st_mtime_ns for path in paths}
 
 
 def pids(sweep: str) -> list[int]:
-    """Of the processes that have run jobs."""
+    """Process ids of jobs that have started."""
     records = Path("multirun", sweep).glob("*/environment.json")
     return [json.loads(path.read_text())["pid"] for path in records]
 
@@ -77,7 +77,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def killed_afterwards() -> Iterator[list[subprocess.Popen[str]]]:
-    """Sweeps that are to be gone when the test is, however it ends."""
+    """Sweeps to kill at the end of the test, even if it fails."""
     sweeps: list[subprocess.Popen[str]] = []
     yield sweeps
     for sweep in sweeps:
@@ -86,9 +86,9 @@ def killed_afterwards() -> Iterator[list[subprocess.Popen[str]]]:
         sweep.communicate()
 
 
-def test_a_failure_costs_only_itself_and_said_again_only_what_failed_is_tried_again() -> None:
+def test_failed_jobs_do_not_affect_others_and_only_they_are_rerun() -> None:
     grid = ("optimizer.lr=0.1,1e30", "data.val_size=128,256,100000", "trainer.max_epochs=1", "sweep=lr")
-    first = said(*grid)
+    first = run_sweep(*grid)
     assert first.returncode == 1
     assert "4 of 6 jobs failed:" in first.stderr
     assert "data.val_size=100000,optimizer.lr=0.1: data.val_size=100000: must be below the 1024" in first.stderr
@@ -103,22 +103,22 @@ def test_a_failure_costs_only_itself_and_said_again_only_what_failed_is_tried_ag
     assert sum("val/loss is nan" in error for error in report["error"][2:]) == 2
     assert 'src="data:image/png' in Path("multirun/lr/report.html").read_text()
 
-    kept = files(*(Path("multirun/lr", name) for name in scores))
-    again = said(*grid, "launcher=parallel")
+    before = modification_times(*(Path("multirun/lr", name) for name in scores))
+    again = run_sweep(*grid, "launcher=parallel")
     assert again.returncode == 1
     assert "6 jobs (2 already finished, 4 to start)" in again.stdout
-    assert files(*(Path("multirun/lr", name) for name in scores)) == kept
+    assert modification_times(*(Path("multirun/lr", name) for name in scores)) == before
     assert len(list(Path("multirun/lr/.earlier").iterdir())) == 4
 
 
-def test_killed_as_a_whole_and_said_again_it_resumes_what_was_cut_off(
+def test_killed_sweep_resumes_interrupted_jobs_when_rerun(
     killed_afterwards: list[subprocess.Popen[str]],
 ) -> None:
     grid = ("seed=0,1,2", "trainer.max_epochs=30", "sweep=cut")
-    sweep = started(*grid)
+    sweep = start_sweep(*grid)
     killed_afterwards.append(sweep)
-    until(lambda: results("cut"))
-    cut = until(
+    wait_until(lambda: results("cut"))
+    interrupted = wait_until(
         lambda: [
             path.parents[1]
             for path in Path("multirun/cut").glob("*/checkpoints/last.ckpt")
@@ -127,25 +127,25 @@ def test_killed_as_a_whole_and_said_again_it_resumes_what_was_cut_off(
     )[0]
     os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()
-    until(lambda: not any(alive(pid) for pid in pids("cut")))
+    wait_until(lambda: not any(alive(pid) for pid in pids("cut")))
     done = set(results("cut"))
-    assert cut.name not in done
-    kept = files(*(Path("multirun/cut", name) for name in done))
+    assert interrupted.name not in done
+    before = modification_times(*(Path("multirun/cut", name) for name in done))
 
-    again = said(*grid)
+    again = run_sweep(*grid)
     assert again.returncode == 0, again.stderr
     assert f"3 jobs ({len(done)} already finished, 1 to resume, {2 - len(done)} to start)" in again.stdout
     assert {name: result["epochs"] for name, result in results("cut").items()} == {
         f"seed={i}": 30 for i in range(3)
     }
-    assert files(*(Path("multirun/cut", name) for name in done)) == kept
-    assert len((cut / "command.txt").read_text().splitlines()) == 2
-    epochs = re.findall(r"epoch +(\d+) ", (cut / "train.log").read_text())
+    assert modification_times(*(Path("multirun/cut", name) for name in done)) == before
+    assert len((interrupted / "command.txt").read_text().splitlines()) == 2
+    epochs = re.findall(r"epoch +(\d+) ", (interrupted / "train.log").read_text())
     assert len(set(epochs)) == 30
-    assert len(epochs) <= 31, "but for the epoch in which it was cut off, none was trained twice"
+    assert len(epochs) <= 31, "only the interrupted epoch is trained twice"
 
 
-def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothing_is_left_running(
+def test_killed_and_interrupted_jobs_are_recorded_and_no_process_is_left(
     killed_afterwards: list[subprocess.Popen[str]],
 ) -> None:
     grid = (
@@ -155,11 +155,11 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
         "launcher=parallel",
         "hydra.launcher.max_workers=2",
     )
-    sweep = started(*grid)
+    sweep = start_sweep(*grid)
     killed_afterwards.append(sweep)
-    until(lambda: len(list(Path("multirun/stop").glob("*/checkpoints/last.ckpt"))) == 2)
+    wait_until(lambda: len(list(Path("multirun/stop").glob("*/checkpoints/last.ckpt"))) == 2)
     os.kill(json.loads(Path("multirun/stop/seed=0/environment.json").read_text())["pid"], signal.SIGKILL)
-    until(lambda: Path("multirun/stop/seed=2/checkpoints/last.ckpt").exists())
+    wait_until(lambda: Path("multirun/stop/seed=2/checkpoints/last.ckpt").exists())
     assert results("stop") == {"seed=0": {"status": "killed", "error": "killed by SIGKILL (out of memory?)"}}
 
     sweep.send_signal(signal.SIGINT)
@@ -177,33 +177,31 @@ def test_a_job_that_is_killed_and_one_that_is_interrupted_are_recorded_and_nothi
     assert report.loc["seed=0", "error"].startswith("killed by SIGKILL")
 
 
-def test_a_typo_in_the_last_job_stops_the_sweep_before_the_first() -> None:
-    refused = said("model.num_hiddens=[8],[9.5]", "model.activation=relu,tahn", "sweep=typo")
-    assert refused.returncode == 1
-    told = refused.stderr.strip().splitlines()
-    assert told[0].startswith("error: model: unknown activation 'tahn'; choose from elu, ")
-    assert told[1].startswith(
-        "model.num_hiddens=[9.5]: must be a list of integers (in model.activation=relu,"
-    )
+def test_invalid_last_job_stops_the_sweep_before_the_first() -> None:
+    invalid = run_sweep("model.num_hiddens=[8],[9.5]", "model.activation=relu,tahn", "sweep=typo")
+    assert invalid.returncode == 1
+    lines = invalid.stderr.strip().splitlines()
+    assert lines[0].startswith("error: model: unknown activation 'tahn'; choose from elu, ")
+    assert lines[1].startswith("model.num_hiddens=[9.5]: must be a list of integers (in model.activation=relu,")
     assert not list(Path("multirun/typo").glob("*/"))
 
 
-def test_a_changed_configuration_is_told_and_the_old_run_kept() -> None:
-    said("seed=0,1", "trainer.max_epochs=1", "sweep=same")
+def test_changed_configuration_is_reported_and_the_old_run_archived() -> None:
+    run_sweep("seed=0,1", "trainer.max_epochs=1", "sweep=same")
     before = results("same")
-    changed = said("seed=0,1,2", "trainer.max_epochs=2", "sweep=same")
+    changed = run_sweep("seed=0,1,2", "trainer.max_epochs=2", "sweep=same")
     assert changed.returncode == 0
     assert "3 jobs (3 to start)" in changed.stdout, "a new value adds a job"
     assert "the configuration changed (trainer.max_epochs: 1 -> 2): starting over" in changed.stdout
     assert {result["epochs"] for result in results("same").values()} == {2}
-    kept = {
+    archived = {
         path.parent.name: json.loads(path.read_text())
         for path in Path("multirun/same/.earlier").glob("*/result.json")
     }
-    assert kept == {f"{name}.1": result for name, result in before.items()}
+    assert archived == {f"{name}.1": result for name, result in before.items()}
 
 
-def test_a_search_goes_on_until_there_are_so_many_trials_in_all() -> None:
+def test_search_resumes_until_the_total_number_of_trials() -> None:
     optuna = pytest.importorskip("optuna")
     search = (
         "sweeper=optuna",
@@ -211,8 +209,8 @@ def test_a_search_goes_on_until_there_are_so_many_trials_in_all() -> None:
         "trainer.max_epochs=1",
         "sweep=search",
     )
-    assert said(*search, "hydra.sweeper.n_trials=3").returncode == 0
-    again = said(*search, "hydra.sweeper.n_trials=5")
+    assert run_sweep(*search, "hydra.sweeper.n_trials=3").returncode == 0
+    again = run_sweep(*search, "hydra.sweeper.n_trials=5")
     assert "search of 5 trials, 3 already evaluated" in again.stdout
     study = optuna.load_study(study_name="study", storage="sqlite:///multirun/search/study.db")
     states = [trial.state.name for trial in study.trials]
@@ -223,17 +221,21 @@ def test_a_search_goes_on_until_there_are_so_many_trials_in_all() -> None:
     assert study.direction.name == "MAXIMIZE"
 
 
-def test_a_search_in_which_all_trials_fail_says_so() -> None:
+def test_search_with_only_failed_trials_reports_them() -> None:
     pytest.importorskip("optuna")
-    lost = said("sweeper=optuna", "optimizer.lr=interval(1e29, 1e30)", "hydra.sweeper.n_trials=2", "sweep=lost")
-    assert lost.returncode == 1
-    assert "Traceback" not in lost.stderr
-    assert "2 of 2 jobs failed:" in lost.stderr
+    done = run_sweep(
+        "sweeper=optuna", "optimizer.lr=interval(1e29, 1e30)", "hydra.sweeper.n_trials=2", "sweep=lost"
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "2 of 2 jobs failed:" in done.stderr
 
 
-def test_joblib_s_workers_run_a_sweep_and_one_failure_costs_only_itself() -> None:
+def test_joblib_launcher_runs_a_sweep_with_failed_jobs() -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    done = said("launcher=joblib", "optimizer.lr=0.1,1e30", "seed=0,1", "trainer.max_epochs=1", "sweep=joblib")
+    done = run_sweep(
+        "launcher=joblib", "optimizer.lr=0.1,1e30", "seed=0,1", "trainer.max_epochs=1", "sweep=joblib"
+    )
     assert done.returncode == 1
     assert "2 of 4 jobs failed:" in done.stderr
     statuses = {name: result["status"] for name, result in results("joblib").items()}

@@ -1,4 +1,4 @@
-"""A SLURM cluster of one node on this machine, for as long as these tests need it."""
+"""A SLURM cluster with one node on this machine, for the duration of these tests."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ import pytest
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 START_S = 30.0
 
-# No accounting, no cgroups, jobs of one core each, and those requeued start after 5 s in place of 120.
+# No accounting, no cgroups, one core per job; requeued jobs start after 5 s instead of 120 s.
 CONFIG = """\
 ClusterName=dive
 SlurmctldHost={host}(127.0.0.1)
@@ -46,25 +46,25 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
-def missing() -> str:
-    """Why there can be no cluster here; empty where there can."""
+def unavailable_reason() -> str:
+    """Why a cluster cannot be started; empty if it can."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
-        return "SLURM's daemons start as root"
+        return "SLURM daemons must run as root"
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     return f"not installed: {', '.join(absent)} (Debian: slurm-wlm munge)" if absent else ""
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """Start a cluster, yield the environment that finds it, and stop it.
+    """Start a cluster, yield its environment variables, and stop it.
 
     Args:
-        folder: new or empty; for its configuration, state and logs. Its path must be short: sockets go into it.
+        folder: empty directory for configuration, state and logs. Its path must be short: it holds sockets.
 
     Raises:
-        RuntimeError: it does not start; the message holds the daemons' last words.
+        RuntimeError: it does not start; the message includes the last output of the daemons.
     """
-    folder.chmod(0o711)  # munged wants every user to reach its socket
+    folder.chmod(0o711)  # munged requires that every user can reach its socket
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key = folder / "munge.key"
@@ -92,7 +92,7 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
             stack.enter_context(_daemon(command, folder, environment))
         _wait_until_idle(folder, environment)
         yield environment
-        # Else jobs that a failed test has left would outlive the daemons.
+        # Jobs left by a failed test would otherwise outlive the daemons.
         subprocess.run(["scancel", "--user=root"], env=os.environ | environment, check=True)
         _wait_until_idle(folder, environment)
 
@@ -117,10 +117,10 @@ def _daemon(command: list[str], folder: Path, environment: dict[str, str]) -> It
 def _wait_until_idle(folder: Path, environment: dict[str, str]) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
-        asked = subprocess.run(
+        status = subprocess.run(
             ["sinfo", "--noheader", "--format=%T"], env=os.environ | environment, capture_output=True, text=True
         )
-        if asked.stdout.strip() == "idle":
+        if status.stdout.strip() == "idle":
             return
         time.sleep(0.2)
     last = [f"{log.name}: {log.read_text()[-500:]}" for log in sorted(folder.glob("*.out"))]
@@ -130,16 +130,16 @@ def _wait_until_idle(folder: Path, environment: dict[str, str]) -> None:
 def _free_ports() -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def slurm() -> Iterator[None]:
-    """The cluster, found by every command that the tests start."""
-    if why := missing():
-        pytest.skip(why)
+    """Run all tests with the environment variables of a cluster."""
+    if reason := unavailable_reason():
+        pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="slurm") as folder, cluster(Path(folder)) as environment:
         os.environ |= environment
         yield

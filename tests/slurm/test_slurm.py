@@ -1,4 +1,4 @@
-"""Sweeps on a real SLURM: jobs that fail, are killed, are preempted; and the end of a sweep before theirs."""
+"""Sweeps on a real SLURM cluster: jobs that fail, are killed or preempted, and sweeps that are interrupted."""
 
 import json
 import os
@@ -30,7 +30,7 @@ LIMIT_S = 120.0
 
 
 class Sweep:
-    """A command that runs a sweep in a directory, until it ends or the test does."""
+    """A running sweep command."""
 
     def __init__(self, directory: Path, *words: str) -> None:
         command = [sys.executable, "train.py", "-m", *TINY, *words, f"hydra.sweep.dir={directory}"]
@@ -43,18 +43,18 @@ class Sweep:
             env=os.environ | {"COLUMNS": "200"},
         )
 
-    def until(self, happened: Callable[[], object]) -> None:
-        """Wait for something that is to happen while the sweep runs."""
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """Wait until a condition holds while the sweep runs."""
         deadline = time.monotonic() + LIMIT_S
-        while not happened():
+        while not condition():
             assert self.process.poll() is None, self.process.communicate()[0]
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def end(self) -> tuple[int, str]:
-        """Its exit status, and all that it said."""
-        said, _ = self.process.communicate(timeout=LIMIT_S)
-        return self.process.returncode, said
+    def wait(self) -> tuple[int, str]:
+        """Wait for the command; return its exit status and output."""
+        output, _ = self.process.communicate(timeout=LIMIT_S)
+        return self.process.returncode, output
 
 
 def queued() -> list[str]:
@@ -64,7 +64,7 @@ def queued() -> list[str]:
     return sorted(listed.stdout.split())
 
 
-def empty_the_queue() -> None:
+def cancel_all_jobs() -> None:
     subprocess.run(["scancel", "--user=root"], check=True)
     while queued():
         time.sleep(0.1)
@@ -75,7 +75,7 @@ Start = Callable[..., Sweep]
 
 @pytest.fixture
 def sweep() -> Iterator[Start]:
-    """Starts sweeps: ``sweep(directory, "seed=0,1")``."""
+    """Start sweeps: ``sweep(directory, "seed=0,1")``; they are killed after the test."""
     started = []
 
     def start(directory: Path, *words: str) -> Sweep:
@@ -83,13 +83,13 @@ def sweep() -> Iterator[Start]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
-    empty_the_queue()
+    for running in started:
+        running.process.kill()
+        running.process.communicate()
+    cancel_all_jobs()
 
 
-def has_an_epoch(run: Path) -> bool:
+def has_checkpoint(run: Path) -> bool:
     return (run / "checkpoints" / "last.ckpt").exists()
 
 
@@ -98,22 +98,20 @@ def pid(run: Path) -> int:
 
 
 def result(run: Path) -> dict[str, Any]:
-    recorded: dict[str, Any] = json.loads((run / "result.json").read_text())
-    return recorded
+    content: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return content
 
 
-def test_a_sweep_survives_a_job_that_fails_and_one_that_is_killed(
-    tmp_path: Path, sweep: Callable[..., Sweep]
-) -> None:
+def test_sweep_survives_failed_and_killed_jobs(tmp_path: Path, sweep: Callable[..., Sweep]) -> None:
     words = ("optimizer.lr=0.1,0.5,0.2,0.3,0.4,1e30", "trainer.max_epochs=20")
     victim, diverging = tmp_path / "optimizer.lr=0.5", tmp_path / "optimizer.lr=1e+30"
     running = sweep(tmp_path, *words)
-    running.until(lambda: has_an_epoch(victim))
+    running.wait_until(lambda: has_checkpoint(victim))
     os.kill(pid(victim), signal.SIGKILL)
-    code, said = running.end()
-    assert code == 1, said
-    assert "6 jobs: 4 finished, " in said
-    assert "2 of 6 jobs failed" in said
+    code, output = running.wait()
+    assert code == 1, output
+    assert "6 jobs: 4 finished, " in output
+    assert "2 of 6 jobs failed" in output
     report = pd.read_csv(tmp_path / "report.csv").set_index("job")
     assert report["score"].notna().sum() == 4
     assert report.loc[victim.name, "status"] == "killed"
@@ -122,29 +120,29 @@ def test_a_sweep_survives_a_job_that_fails_and_one_that_is_killed(
     assert "val/loss is nan" in report.loc[diverging.name, "error"]
 
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/result.json")}
-    code, said = sweep(tmp_path, *words).end()
-    assert code == 1, said
-    assert "6 jobs (4 already finished, 1 to resume, 1 to start), by SlurmLauncher" in said
-    assert "6 jobs: 5 finished, 1 failed" in said
+    code, output = sweep(tmp_path, *words).wait()
+    assert code == 1, output
+    assert "6 jobs (4 already finished, 1 to resume, 1 to start), by SlurmLauncher" in output
+    assert "6 jobs: 5 finished, 1 failed" in output
     changed = {path.parent for path, before in finished.items() if path.stat().st_mtime_ns != before}
     assert changed == {victim, diverging}
     assert result(victim)["epochs"] == 20
     assert queued() == []
 
 
-def test_preempted_jobs_are_requeued_and_go_on(tmp_path: Path, sweep: Start) -> None:
+def test_preempted_jobs_are_requeued_and_resumed(tmp_path: Path, sweep: Start) -> None:
     running = sweep(tmp_path, "seed=0,1", "trainer.max_epochs=100")
     runs = [tmp_path / f"seed={seed}" for seed in (0, 1)]
-    running.until(lambda: all(has_an_epoch(run) for run in runs))
+    running.wait_until(lambda: all(has_checkpoint(run) for run in runs))
     jobs = queued()
     subprocess.run(["scancel", "--signal=USR1", jobs[0]], check=True)
     subprocess.run(["scontrol", "requeue", jobs[1]], check=True)
-    running.until(lambda: all((run / "result.json").exists() for run in runs))
+    running.wait_until(lambda: all((run / "result.json").exists() for run in runs))
     assert [result(run)["status"] for run in runs] == ["interrupted", "interrupted"]
     assert queued() == jobs
-    code, said = running.end()
-    assert code == 0, said
-    assert "interrupted" not in said
+    code, output = running.wait()
+    assert code == 0, output
+    assert "interrupted" not in output
     for run in runs:
         assert (result(run)["status"], result(run)["epochs"]) == ("finished", 100)
         assert len((run / "command.txt").read_text().splitlines()) == 2
@@ -152,25 +150,25 @@ def test_preempted_jobs_are_requeued_and_go_on(tmp_path: Path, sweep: Start) -> 
     assert queued() == []
 
 
-def test_jobs_in_the_queue_are_not_started_twice_and_ctrl_c_takes_them_away(tmp_path: Path, sweep: Start) -> None:
+def test_queued_jobs_are_not_submitted_twice_and_ctrl_c_cancels_them(tmp_path: Path, sweep: Start) -> None:
     words = ("seed=0", "trainer.max_epochs=100000")
     running = sweep(tmp_path, *words)
-    running.until(lambda: list(tmp_path.glob("*/checkpoints/last.ckpt")))
-    code, said = sweep(tmp_path, *words).end()
+    running.wait_until(lambda: list(tmp_path.glob("*/checkpoints/last.ckpt")))
+    code, output = sweep(tmp_path, *words).wait()
     assert code == 1
-    assert said.endswith(f"still in SLURM's queue; wait for them, or cancel them: scancel {queued()[0]}\n")
+    assert output.endswith(f"still in SLURM's queue; wait for them, or cancel them: scancel {queued()[0]}\n")
 
     running.process.send_signal(signal.SIGINT)
-    code, said = running.end()
-    assert code == 130, said
+    code, output = running.wait()
+    assert code == 130, output
     assert queued() == []
-    (left,) = tmp_path.glob("*/result.json")
-    assert result(left.parent)["status"] == "interrupted"
-    assert "to resume, rerun: python train.py -m" in said
+    (result_file,) = tmp_path.glob("*/result.json")
+    assert result(result_file.parent)["status"] == "interrupted"
+    assert "to resume, rerun: python train.py -m" in output
 
 
-def test_what_sbatch_refuses_is_told_in_a_line(tmp_path: Path, sweep: Start) -> None:
-    code, said = sweep(tmp_path, "seed=0", "hydra.launcher.delegate.partition=nowhere").end()
+def test_sbatch_error_is_a_one_line_error(tmp_path: Path, sweep: Start) -> None:
+    code, output = sweep(tmp_path, "seed=0", "hydra.launcher.delegate.partition=nowhere").wait()
     assert code == 1
-    assert said.splitlines()[-1].startswith("error: launcher=slurm: sbatch: error: ")
+    assert output.splitlines()[-1].startswith("error: launcher=slurm: sbatch: error: ")
     assert not list(tmp_path.glob("*/result.json"))

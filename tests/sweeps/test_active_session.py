@@ -38,9 +38,7 @@ def run_command(directory: Path, *outcomes: Mapping[str, Any], error: BaseExcept
             raise error
 
 
-def test_sweep_is_reported_and_unlocked_at_the_end(
-    sweep_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sweep_is_reported_and_unlocked_at_the_end(sweep_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_command(sweep_dir, FINISHED, FINISHED)
     assert not is_locked(sweep_dir)
     out = capsys.readouterr().out
@@ -60,9 +58,7 @@ def test_each_command_has_its_own_session(sweep_dir: Path) -> None:
         assert get_session(sweep_dir, "val/acc", "auto") is not first
 
 
-def test_unfinished_jobs_make_the_command_fail(
-    sweep_dir: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unfinished_jobs_make_the_command_fail(sweep_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RunError, match="1 of 2 jobs did not finish"):
         run_command(sweep_dir, FINISHED)
     assert "to resume, rerun: python " in capsys.readouterr().out
@@ -90,9 +86,7 @@ def test_interrupted_command_prints_report_and_how_to_resume(
     assert "1 failed, 1 not started" in (sweep_dir / "report.md").read_text()
 
 
-def test_invalid_sweep_is_unlocked_and_not_reported(
-    sweep_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_sweep_is_unlocked_and_not_reported(sweep_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def reject(configs: object) -> None:
         raise ConfigError("seed=-1: no")
 
@@ -120,7 +114,9 @@ def test_invalid_search_raises_the_validation_error(sweep_dir: Path, monkeypatch
     def search() -> None:
         with report_on_exit():
             get_session(sweep_dir, "val/acc", "auto").start_search(5)
-            get_session(sweep_dir, "val/acc", "auto").plan_jobs([(0, ["seed=0"], {"seed": 0})], ["seed"], "locally")
+            get_session(sweep_dir, "val/acc", "auto").plan_jobs(
+                [(0, ["seed=0"], {"seed": 0})], ["seed"], "locally"
+            )
 
     with pytest.raises(ConfigError, match="lr=-1: no"):
         search()

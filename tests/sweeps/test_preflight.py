@@ -66,7 +66,9 @@ def test_jobs_are_validated_in_a_subprocess(config: dict[str, Any]) -> None:
 
 
 def test_crash_of_the_validation_is_an_error(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "run_jobs", lambda *_, **__: iter([(0, ProcessResult(error="killed by SIGKILL"))]))
+    monkeypatch.setattr(
+        preflight, "run_jobs", lambda *_, **__: iter([(0, ProcessResult(error="killed by SIGKILL"))])
+    )
     with pytest.raises(ConfigError, match="killed by SIGKILL"):
         validate_jobs([("seed=0", config)])
 

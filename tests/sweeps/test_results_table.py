@@ -10,14 +10,16 @@ import pandas as pd
 import pytest
 
 from dive.errors import RunError
-from dive.sweeps.results_table import load_table, format_cell
+from dive.sweeps.results_table import format_cell, load_table
 from dive.sweeps.sweep import Sweep
 
 SCORES = {"0.1": [0.5, 0.75, 0.7], "0.3": [0.8, 0.85, 0.6], "1": [0.9]}
 
 
 @pytest.fixture
-def grid(sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]) -> Callable[..., Path]:
+def grid(
+    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None]
+) -> Callable[..., Path]:
     """Write a finished sweep over learning rates and seeds."""
 
     def write(monitor: str = "val/acc") -> Path:
@@ -199,9 +201,7 @@ def test_mean_over_all_jobs_if_only_the_seed_varies(
     assert row["std"] == pytest.approx(0.125 * 2**0.5)
 
 
-def test_failed_jobs_are_not_in_the_mean(
-    grid: Callable[..., Path], fake_run: Callable[..., Path]
-) -> None:
+def test_failed_jobs_are_not_in_the_mean(grid: Callable[..., Path], fake_run: Callable[..., Path]) -> None:
     directory = grid()
     for name, result in (("lr=0.1,seed=1", {"status": "failed", "error": "no"}), ("lr=1,seed=0", None)):
         (directory / name / "result.json").unlink()

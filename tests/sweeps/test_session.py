@@ -137,7 +137,6 @@ def test_batches_of_jobs_add_up(session: SweepSession, skip_validation: None) ->
 
 
 def test_search_counts_earlier_trials_and_prints_once(
-    session: SweepSession,
     skip_validation: None,
     fake_run: Callable[..., Path],
     write_manifest: Callable[..., None],
@@ -148,7 +147,6 @@ def test_search_counts_earlier_trials_and_prints_once(
         fake_run(f"seed={seed}", {"seed": seed}, score=score)
     fake_run("seed=2", {"seed": 2}, status="failed", error="no")
     fake_run("seed=3", {"seed": 3}, status=None, checkpoint=True)
-    session.close()
     write_manifest(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(5)})
     session = SweepSession(sweep_dir, "val/acc", "auto")
     assert not session.started
@@ -156,7 +154,7 @@ def test_search_counts_earlier_trials_and_prints_once(
     assert session.started
     assert capsys.readouterr().out == f"{sweep_dir}: search of 9 trials, 3 already evaluated\n"
     assert session.progress.line() == "2 of 9 done, 1 failed, best val/acc 0.75 (seed=1)"
-    assert [plan.action for step in session.plan_jobs(jobs(1, 3, 6), ["seed"], "locally")] == [
+    assert [plan.action for plan in session.plan_jobs(jobs(1, 3, 6), ["seed"], "locally")] == [
         "skip",
         "resume",
         "start",
@@ -230,7 +228,7 @@ class LossyLauncher:
 
     Args:
         planned: all jobs.
-        outcomes: for each call, the outcome of the first few jobs: a result, "begun" or "lost".
+        outcomes: for each call, the outcome of the first few jobs: a result, "started" or "lost".
         error: raised at the end of each call.
     """
 
@@ -247,14 +245,14 @@ class LossyLauncher:
         self.calls.append(list(which))
         for i, outcome in zip(which, self.outcomes.pop(0), strict=False):
             if outcome != "lost":
-                write_run(self.planned[i].job.directory, None if outcome == "begun" else outcome)
+                write_run(self.planned[i].job.directory, None if outcome == "started" else outcome)
         if self.error is not None:
             raise self.error
         return {}
 
 
 def results(planned: Sequence[PlannedJob]) -> list[dict[str, Any]]:
-    return [result(step.job.directory) for plan in planned]
+    return [load_result(plan.job.directory) for plan in planned]
 
 
 def test_results_of_another_launcher_are_reported(
@@ -288,7 +286,9 @@ def test_jobs_are_reported_while_the_launcher_runs(
 def test_jobs_lost_before_they_began_are_launched_again(
     session: SweepSession, planned: list[PlannedJob], fast_polling: None
 ) -> None:
-    launch = LossyLauncher(planned, [["begun", "lost", "lost"], ["begun", FINISHED], []], RuntimeError("a worker died"))
+    launch = LossyLauncher(
+        planned, [["started", "lost", "lost"], ["started", FINISHED], []], RuntimeError("a worker died")
+    )
     monitor(session, planned, launch)
     assert launch.calls == [[0, 1, 2], [1, 2]]
     lost = {"status": "killed", "error": "killed or lost by the launcher (RuntimeError: a worker died)"}
@@ -308,7 +308,7 @@ def test_launcher_that_runs_one_job_per_call_is_called_until_all_are_done(
 def test_job_that_began_without_a_result_was_killed(
     session: SweepSession, planned: list[PlannedJob], fast_polling: None
 ) -> None:
-    launch = LossyLauncher(planned, [["begun", FINISHED, "begun"]])
+    launch = LossyLauncher(planned, [["started", FINISHED, "started"]])
     monitor(session, planned, launch)
     killed = {"status": "killed", "error": "killed or lost by the launcher"}
     assert launch.calls == [[0, 1, 2]]
@@ -366,7 +366,10 @@ def test_session_locks_the_sweep_until_closed(sweep_dir: Path) -> None:
 
 
 def test_search_counts_a_resumed_job_once(
-    sweep_dir: Path, fake_run: Callable[..., Path], write_manifest: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    sweep_dir: Path,
+    fake_run: Callable[..., Path],
+    write_manifest: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(preflight, "validate_jobs", lambda *_: None)
     run = fake_run("seed=0", {"seed": 0}, status="interrupted", checkpoint=True)
@@ -396,7 +399,7 @@ def test_interrupted_job_that_was_lost_is_launched_again(sweep_dir: Path, fake_r
     run = fake_run("seed=0", {"seed": 0}, status=None, checkpoint=True)
     other = fake_run("seed=1", {"seed": 1}, status=None, checkpoint=True)
     session = SweepSession(sweep_dir, "val/acc", "auto")
-    steps = session.sweep.plan([(i, [f"seed={i}"], {"seed": i}) for i in range(2)], ["seed"])
+    planned = session.sweep.plan([(i, [f"seed={i}"], {"seed": i}) for i in range(2)], ["seed"])
     finished = json.dumps({"status": "finished", "score": 0.5, "monitor": "val/acc"})
     calls = []
 

@@ -1,4 +1,4 @@
-"""A sweep on the disk: what is kept, what goes on, what starts anew, and that nothing is lost."""
+"""Sweep directories: which jobs are skipped, resumed or started over, the archive, the manifest and the lock."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ Jobs = list[tuple[int, tuple[str, ...], dict[str, Any]]]
 
 
 def jobs(*configs: Mapping[str, Any], resume: Any = None, sweep: str | None = "lr") -> Jobs:
-    """Typed as they are configured."""
+    """Jobs whose overrides are their configuration."""
     return [
         (
             number,
@@ -28,65 +28,65 @@ def jobs(*configs: Mapping[str, Any], resume: Any = None, sweep: str | None = "l
     ]
 
 
-def planned(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
-    """What is to be done, while nothing has been."""
+def make_plan(directory: Path, requested: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
+    """Plan jobs without starting them."""
     with Sweep(directory) as sweep:
-        return sweep.plan(asked, varied)
+        return sweep.plan(requested, varied)
 
 
-def begun(directory: Path, asked: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
-    """The same, and room made for it."""
+def start_sweep(directory: Path, requested: Jobs, varied: Sequence[str] = ("seed",)) -> list[PlannedJob]:
+    """Plan and start jobs: write the manifest and archive old runs."""
     with Sweep(directory) as sweep:
-        steps = sweep.plan(asked, varied)
-        sweep.start(steps, varied)
-    return steps
+        planned = sweep.plan(requested, varied)
+        sweep.start(planned, varied)
+    return planned
 
 
-def contents(directory: Path, leave: Iterable[str] = (".lock", "sweep.json")) -> dict[str, bytes]:
-    """All files below, by their path."""
-    files = (path for path in directory.rglob("*") if path.is_file() and path.name not in leave)
+def contents(directory: Path, ignore: Iterable[str] = (".lock", "sweep.json")) -> dict[str, bytes]:
+    """Contents of all files in a directory, by relative path."""
+    files = (path for path in directory.rglob("*") if path.is_file() and path.name not in ignore)
     return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 SEEDS: Jobs = jobs({"seed": 0}, {"seed": 1})
 
 
-# What is to be done.
+# Actions.
 
 
-def test_the_jobs_of_a_new_sweep_start_in_directories_named_by_what_varies(sweep_dir: Path) -> None:
-    steps = planned(sweep_dir, SEEDS)
-    assert [(step.action, step.reason, step.archive_to) for step in steps] == [("start", "", None)] * 2
-    assert [step.job.directory for step in steps] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
-    assert [(step.job.number, step.job.overrides) for step in steps] == [(0, ("seed=0",)), (1, ("seed=1",))]
+def test_new_jobs_start_in_directories_named_by_varied_keys(sweep_dir: Path) -> None:
+    planned = make_plan(sweep_dir, SEEDS)
+    assert [(step.action, step.reason, step.archive_to) for step in planned] == [("start", "", None)] * 2
+    assert [step.job.directory for step in planned] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
+    assert [(step.job.number, step.job.overrides) for step in planned] == [(0, ("seed=0",)), (1, ("seed=1",))]
 
 
-def test_a_sweep_s_directory_is_made(tmp_path: Path) -> None:
-    assert planned(tmp_path / "a" / "b", SEEDS)[0].action == "start"
+def test_sweep_directory_is_created(tmp_path: Path) -> None:
+    assert make_plan(tmp_path / "a" / "b", SEEDS)[0].action == "start"
     assert (tmp_path / "a" / "b").is_dir()
 
 
-def test_what_is_finished_is_kept(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_finished_job_is_skipped(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5)
-    steps = planned(sweep_dir, SEEDS)
-    assert [step.action for step in steps] == ["skip", "start"]
-    assert (steps[0].reason, steps[0].archive_to) == ("", None)
+    planned = make_plan(sweep_dir, SEEDS)
+    assert [step.action for step in planned] == ["skip", "start"]
+    assert (planned[0].reason, planned[0].archive_to) == ("", None)
 
 
-def test_what_is_finished_is_kept_whatever_its_number_and_name(
+def test_finished_job_is_skipped_whatever_its_number_and_name(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     fake_run("lr=1,seed=1", {"seed": 1, "resume": "somewhere", "sweep": "of another name"}, score=0.5)
-    steps = planned(sweep_dir, [(7, ("+seed=01",), {"seed": 1, "resume": None, "sweep": "lr"})])
-    assert [(step.action, step.job.directory) for step in steps] == [("skip", sweep_dir / "lr=1,seed=1")]
+    planned = make_plan(sweep_dir, [(7, ("+seed=01",), {"seed": 1, "resume": None, "sweep": "lr"})])
+    assert [(step.action, step.job.directory) for step in planned] == [("skip", sweep_dir / "lr=1,seed=1")]
 
 
 @pytest.mark.parametrize("status", ["interrupted", "killed", None])
-def test_what_was_cut_off_goes_on_from_its_last_checkpoint(
+def test_interrupted_job_resumes_its_last_checkpoint(
     status: str | None, sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     run = fake_run("seed=0", {"seed": 0}, status=status, checkpoint=True)
-    (step, _) = begun(sweep_dir, SEEDS)
+    (step, _) = start_sweep(sweep_dir, SEEDS)
     assert (step.action, step.job.directory, step.archive_to, step.reason) == ("resume", run, None, "")
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
@@ -99,57 +99,57 @@ def test_what_was_cut_off_goes_on_from_its_last_checkpoint(
         (None, "stopped before its first checkpoint"),
     ],
 )
-def test_what_was_cut_off_before_its_first_checkpoint_starts_anew(
+def test_interrupted_job_without_a_checkpoint_starts_over(
     status: str | None, outcome: str, sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     fake_run("seed=0", {"seed": 0}, status=status)
     before = contents(sweep_dir / "seed=0")
-    (step, _) = begun(sweep_dir, SEEDS)
+    (step, _) = start_sweep(sweep_dir, SEEDS)
     assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
     assert step.reason.startswith(f"{outcome}: starting over, the old run was moved to ")
     assert not step.job.directory.exists()
     assert contents(sweep_dir / ".earlier" / "seed=0.1") == before
 
 
-def test_a_failed_job_is_tried_again_and_the_old_run_kept(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_failed_job_starts_over_and_the_old_run_is_archived(
+    sweep_dir: Path, fake_run: Callable[..., Path]
+) -> None:
     fake_run("seed=0", {"seed": 0}, status="failed", error="ValueError: no", checkpoint=True)
     before = contents(sweep_dir / "seed=0")
-    (step, _) = begun(sweep_dir, SEEDS)
+    (step, _) = start_sweep(sweep_dir, SEEDS)
     assert step.action == "start"
     assert step.reason == f"failed earlier: starting over, the old run was moved to {sweep_dir / '.earlier'}"
     assert step.archive_to == sweep_dir / ".earlier" / "seed=0.1"
     assert contents(sweep_dir) == {f".earlier/seed=0.1/{name}": text for name, text in before.items()}
 
 
-def test_a_job_that_fails_again_and_again_loses_none_of_its_runs(
-    sweep_dir: Path, fake_run: Callable[..., Path]
-) -> None:
+def test_all_runs_of_a_job_that_keeps_failing_are_archived(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     for attempt in range(1, 12):
         fake_run("seed=0", {"seed": 0}, status="failed", error=f"attempt {attempt}")
         fake_run("seed=0.1" if attempt == 1 else f"other{attempt}", {"seed": 100 + attempt})
-        begun(sweep_dir, SEEDS)
+        start_sweep(sweep_dir, SEEDS)
     for attempt in range(1, 12):
         result = json.loads((sweep_dir / ".earlier" / f"seed=0.{attempt}" / "result.json").read_text())
         assert result["error"] == f"attempt {attempt}"
     assert len(list((sweep_dir / ".earlier").iterdir())) == 11
 
 
-def test_old_runs_of_jobs_with_names_that_begin_alike_are_told_apart(
-    sweep_dir: Path, fake_run: Callable[..., Path]
-) -> None:
-    asked = jobs({"lr": 0}, {"lr": 0.1})
+def test_archive_distinguishes_names_with_a_common_prefix(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+    requested = jobs({"lr": 0}, {"lr": 0.1})
     for lr in (0.1, 0, 0):
         fake_run(f"lr={lr}", {"lr": lr}, status="failed", error="no")
-        begun(sweep_dir, asked, ["lr"])
+        start_sweep(sweep_dir, requested, ["lr"])
     configs = {path.name: (path / "config.yaml").read_text() for path in (sweep_dir / ".earlier").iterdir()}
     assert configs == {"lr=0.1.1": "lr: 0.1\n", "lr=0.1": "lr: 0\n", "lr=0.2": "lr: 0\n"}
 
 
-def test_a_changed_configuration_starts_anew_and_says_why(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_changed_configuration_starts_over_and_prints_the_change(
+    sweep_dir: Path, fake_run: Callable[..., Path]
+) -> None:
     fake_run("seed=0", {"seed": 0, "optimizer": {"lr": 0.1, "momentum": 0}}, score=0.5)
     before = contents(sweep_dir / "seed=0")
-    asked: Jobs = [(0, ("seed=0",), {"seed": 0, "optimizer": {"lr": 0.3, "momentum": 0}})]
-    (step,) = begun(sweep_dir, asked)
+    requested: Jobs = [(0, ("seed=0",), {"seed": 0, "optimizer": {"lr": 0.3, "momentum": 0}})]
+    (step,) = start_sweep(sweep_dir, requested)
     assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
     assert step.reason == (
         "the configuration changed (optimizer.lr: 0.1 -> 0.3): starting over, "
@@ -159,11 +159,9 @@ def test_a_changed_configuration_starts_anew_and_says_why(sweep_dir: Path, fake_
     assert not (sweep_dir / "seed=0").exists()
 
 
-def test_of_a_configuration_that_changed_all_over_three_keys_are_told(
-    sweep_dir: Path, fake_run: Callable[..., Path]
-) -> None:
+def test_at_most_three_changed_keys_are_listed(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("seed=0", {"seed": 0, **{f"key{i}": "old" for i in range(9)}})
-    (step,) = planned(sweep_dir, jobs({"seed": 0, **{f"key{i}": "new" for i in range(9)}}))
+    (step,) = make_plan(sweep_dir, jobs({"seed": 0, **{f"key{i}": "new" for i in range(9)}}))
     assert step.reason.count("old -> new") == 3
 
 
@@ -171,7 +169,7 @@ def test_of_a_configuration_that_changed_all_over_three_keys_are_told(
     ("status", "checkpoint", "action", "label"),
     [("finished", False, "skip", "keeping the result"), ("interrupted", True, "resume", "resuming anyway")],
 )
-def test_a_run_of_other_code_is_kept_and_that_is_said(
+def test_run_of_other_code_is_kept_and_reported(
     status: str,
     checkpoint: bool,
     action: str,
@@ -181,28 +179,28 @@ def test_a_run_of_other_code_is_kept_and_that_is_said(
 ) -> None:
     for seed, code in enumerate(["abcdef9876\n", "0123456789\n+ a change"]):
         fake_run(f"seed={seed}", {"seed": seed}, status=status, score=0.5, checkpoint=checkpoint, code=code)
-    steps = planned(sweep_dir, SEEDS)
-    assert [(step.action, step.archive_to) for step in steps] == [(action, None)] * 2
-    assert [step.reason for step in steps] == [
+    planned = make_plan(sweep_dir, SEEDS)
+    assert [(step.action, step.archive_to) for step in planned] == [(action, None)] * 2
+    assert [step.reason for step in planned] == [
         f"the code changed from abcdef9 to 0123456: {label}",
         f"the code changed from 0123456 with changes to 0123456: {label}",
     ]
 
 
-def test_code_is_told_apart_by_what_the_working_tree_changes(
+def test_code_version_includes_uncommitted_changes(
     sweep_dir: Path, fake_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5, code="abc\n+ one")
     for code, changed in (("abc\n+ one", False), ("abc\n+ two", True), ("abd\n+ one", True)):
         monkeypatch.setattr(provenance, "code_version", lambda code=code: code)
-        assert bool(planned(sweep_dir, SEEDS)[0].reason) == changed
+        assert bool(make_plan(sweep_dir, SEEDS)[0].reason) == changed
 
 
 def test_a_run_that_recorded_no_code_is_kept_without_a_word(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     (fake_run("seed=0", {"seed": 0}, score=0.5) / "environment.json").unlink()
-    assert [(step.action, step.reason) for step in planned(sweep_dir, SEEDS)[:1]] == [("skip", "")]
+    assert [(step.action, step.reason) for step in make_plan(sweep_dir, SEEDS)[:1]] == [("skip", "")]
 
 
 @pytest.mark.parametrize("text", [None, "", "seed: [0"])
@@ -211,34 +209,38 @@ def test_a_directory_without_a_configuration_makes_room(text: str | None, sweep_
     (sweep_dir / "seed=0" / "train.log").write_text("it did not get far")
     if text is not None:
         (sweep_dir / "seed=0" / "config.yaml").write_text(text)
-    (step, _) = begun(sweep_dir, SEEDS)
+    (step, _) = start_sweep(sweep_dir, SEEDS)
     assert (step.action, step.archive_to) == ("start", sweep_dir / ".earlier" / "seed=0.1")
     assert (sweep_dir / ".earlier" / "seed=0.1" / "train.log").read_text() == "it did not get far"
 
 
 def test_two_jobs_of_one_configuration_are_one_step(sweep_dir: Path) -> None:
-    asked: Jobs = [(0, ("seed=0",), {"seed": 0}), (1, ("seed=00",), {"seed": 0}), (2, ("seed=1",), {"seed": 1})]
-    steps = planned(sweep_dir, asked)
-    assert len(steps) == 3
-    assert steps[0] is steps[1]
-    assert (steps[0].job.number, steps[0].job.name) == (0, "seed=0")
-    assert steps[2].job.name == "seed=1"
+    requested: Jobs = [
+        (0, ("seed=0",), {"seed": 0}),
+        (1, ("seed=00",), {"seed": 0}),
+        (2, ("seed=1",), {"seed": 1}),
+    ]
+    planned = make_plan(sweep_dir, requested)
+    assert len(planned) == 3
+    assert planned[0] is planned[1]
+    assert (planned[0].job.number, planned[0].job.name) == (0, "seed=0")
+    assert planned[2].job.name == "seed=1"
 
 
-def test_jobs_that_differ_in_circumstances_alone_are_one_step(sweep_dir: Path) -> None:
-    (one,), (other,) = jobs({"seed": 0}), jobs({"seed": 0}, resume="outputs/x", sweep="another")
-    steps = planned(sweep_dir, [one, other])
-    assert steps[0] is steps[1]
+def test_jobs_that_differ_only_in_non_identity_keys_are_one(sweep_dir: Path) -> None:
+    (first,), (second,) = jobs({"seed": 0}), jobs({"seed": 0}, resume="outputs/x", sweep="another")
+    planned = make_plan(sweep_dir, [first, second])
+    assert planned[0] is planned[1]
 
 
-def test_a_plan_changes_nothing_on_the_disk(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_planning_changes_nothing_on_disk(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("seed=0", {"seed": 0}, status="failed", error="no")
     fake_run("seed=1", {"seed": 1, "lr": 2}, score=0.5)
     fake_run("seed=2", {"seed": 2}, status=None, checkpoint=True)
-    before = contents(sweep_dir, leave=[".lock"])
-    steps = planned(sweep_dir, jobs({"seed": 0}, {"seed": 1}, {"seed": 2}, {"seed": 3}))
-    assert [step.action for step in steps] == ["start", "start", "resume", "start"]
-    assert contents(sweep_dir, leave=[".lock"]) == before
+    before = contents(sweep_dir, ignore=[".lock"])
+    planned = make_plan(sweep_dir, jobs({"seed": 0}, {"seed": 1}, {"seed": 2}, {"seed": 3}))
+    assert [step.action for step in planned] == ["start", "start", "resume", "start"]
+    assert contents(sweep_dir, ignore=[".lock"]) == before
     assert sorted(path.name for path in sweep_dir.iterdir() if path.name != ".lock") == [
         "seed=0",
         "seed=1",
@@ -246,7 +248,7 @@ def test_a_plan_changes_nothing_on_the_disk(sweep_dir: Path, fake_run: Callable[
     ]
 
 
-def test_a_job_that_was_begun_is_found_again_by_a_search_that_asks_twice(
+def test_search_that_repeats_parameters_finds_the_finished_job(
     sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     with Sweep(sweep_dir) as sweep:
@@ -256,11 +258,11 @@ def test_a_job_that_was_begun_is_found_again_by_a_search_that_asks_twice(
         assert (step.action, step.job.name) == ("skip", "seed=1")
 
 
-# The record.
+# The manifest.
 
 
-def test_the_record_holds_what_varies_and_what_was_asked_for(sweep_dir: Path) -> None:
-    begun(sweep_dir, SEEDS)
+def test_manifest_has_varied_keys_and_requested_jobs(sweep_dir: Path) -> None:
+    start_sweep(sweep_dir, SEEDS)
     assert json.loads((sweep_dir / "sweep.json").read_text()) == {
         "varied": ["seed"],
         "jobs": {
@@ -270,99 +272,103 @@ def test_the_record_holds_what_varies_and_what_was_asked_for(sweep_dir: Path) ->
     }
 
 
-def test_the_record_survives_and_jobs_gather_in_it(sweep_dir: Path) -> None:
-    begun(sweep_dir, SEEDS)
-    begun(sweep_dir, jobs({"seed": 1, "lr": 2}), ["lr", "seed"])
-    begun(sweep_dir, SEEDS[:1])
-    record = read_manifest(sweep_dir)
-    assert record["varied"] == ["seed", "lr"]
-    assert list(record["jobs"]) == ["seed=0", "seed=1", "lr=2,seed=1"]
-    assert record["jobs"]["lr=2,seed=1"] == {"number": 0, "overrides": ["seed=1", "lr=2"]}
+def test_manifest_accumulates_jobs_of_several_commands(sweep_dir: Path) -> None:
+    start_sweep(sweep_dir, SEEDS)
+    start_sweep(sweep_dir, jobs({"seed": 1, "lr": 2}), ["lr", "seed"])
+    start_sweep(sweep_dir, SEEDS[:1])
+    manifest = read_manifest(sweep_dir)
+    assert manifest["varied"] == ["seed", "lr"]
+    assert list(manifest["jobs"]) == ["seed=0", "seed=1", "lr=2,seed=1"]
+    assert manifest["jobs"]["lr=2,seed=1"] == {"number": 0, "overrides": ["seed=1", "lr=2"]}
 
 
-def test_jobs_gather_while_a_sweep_is_open_too(sweep_dir: Path) -> None:
+def test_manifest_accumulates_jobs_of_one_command(sweep_dir: Path) -> None:
     with Sweep(sweep_dir) as sweep:
         for seed in range(3):
-            asked = jobs({"seed": seed})
-            sweep.start(sweep.plan(asked, ["seed"]), ["seed"])
+            requested = jobs({"seed": seed})
+            sweep.start(sweep.plan(requested, ["seed"]), ["seed"])
             assert len(read_manifest(sweep_dir)["jobs"]) == seed + 1
 
 
-def test_a_directory_without_a_record_is_a_new_sweep(tmp_path: Path) -> None:
+def test_directory_without_a_manifest_is_a_new_sweep(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == {"varied": [], "jobs": {}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "3", "null", "{}", '{"jobs": {}}', '{"varied": []}'])
-def test_a_damaged_record_is_refused_and_left_as_it_is(
+def test_corrupt_manifest_is_rejected_and_not_modified(
     text: str, sweep_dir: Path, fake_run: Callable[..., Path]
 ) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5)
     (sweep_dir / "sweep.json").write_text(text)
     with pytest.raises(RunError) as caught, Sweep(sweep_dir):
-        pytest.fail("it must not open")
-    told = str(caught.value)
-    assert told.startswith(f"{sweep_dir / 'sweep.json'} is corrupt (")
-    assert "\n" not in told
+        pytest.fail("opened")
+    message = str(caught.value)
+    assert message.startswith(f"{sweep_dir / 'sweep.json'} is corrupt (")
+    assert "\n" not in message
     assert (sweep_dir / "sweep.json").read_text() == text
 
 
-def test_without_its_record_a_sweep_keeps_its_results(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_sweep_without_its_manifest_keeps_its_results(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("seed=0", {"seed": 0}, score=0.5)
-    begun(sweep_dir, SEEDS)
+    start_sweep(sweep_dir, SEEDS)
     (sweep_dir / "sweep.json").unlink()
-    assert begun(sweep_dir, SEEDS)[0].action == "skip"
+    assert start_sweep(sweep_dir, SEEDS)[0].action == "skip"
     assert list(read_manifest(sweep_dir)["jobs"]) == ["seed=0", "seed=1"]
 
 
 # The lock.
 
 
-def test_a_sweep_that_is_open_is_not_opened_again(sweep_dir: Path) -> None:
+def test_running_sweep_cannot_be_opened_again(sweep_dir: Path) -> None:
     with Sweep(sweep_dir), pytest.raises(RunError) as caught, Sweep(sweep_dir):
-        pytest.fail("it must not open")
+        pytest.fail("opened")
     assert str(caught.value) == f"{sweep_dir}: this sweep is already running; choose another name with sweep=NAME"
 
 
-def test_a_sweep_that_was_closed_can_be_opened_again(sweep_dir: Path) -> None:
+def test_closed_sweep_can_be_opened_again(sweep_dir: Path) -> None:
     assert not is_locked(sweep_dir)
     with Sweep(sweep_dir):
         assert is_locked(sweep_dir)
     assert not is_locked(sweep_dir)
     with pytest.raises(KeyError), Sweep(sweep_dir):
-        raise KeyError("a bug in between")
+        raise KeyError("unexpected")
     assert not is_locked(sweep_dir)
     with Sweep(sweep_dir):
         pass
 
 
-def test_other_sweeps_can_be_open_at_the_same_time(sweep_dir: Path) -> None:
+def test_other_sweeps_can_run_at_the_same_time(sweep_dir: Path) -> None:
     with Sweep(sweep_dir), Sweep(sweep_dir.with_name("another")) as other:
         assert other.plan(SEEDS, ["seed"])[0].action == "start"
 
 
-def test_a_directory_that_cannot_be_made_is_told_in_a_line(tmp_path: Path) -> None:
+def test_directory_that_cannot_be_created_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="Not a directory") as caught, Sweep(tmp_path / "file" / "lr"):
-        pytest.fail("it must not open")
+        pytest.fail("opened")
     assert str(tmp_path / "file" / "lr") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_number_written_otherwise_says_why(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_reason_for_a_number_written_differently_is_not_empty(
+    sweep_dir: Path, fake_run: Callable[..., Path]
+) -> None:
     fake_run("lr=1", {"lr": 1.0}, score=0.5)
     with Sweep(sweep_dir) as sweep:
         (step,) = sweep.plan([(0, ["lr=1"], {"lr": 1})], ["lr"])
     assert "()" not in step.reason
 
 
-def test_two_jobs_of_a_plan_have_two_directories(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_different_jobs_of_a_plan_have_different_directories(
+    sweep_dir: Path, fake_run: Callable[..., Path]
+) -> None:
     fake_run("ex=b", {"v": 1}, score=0.5)
     with Sweep(sweep_dir) as sweep:
-        steps = sweep.plan([(0, ["ex=a"], {"v": 1}), (1, ["ex=b"], {"v": 2})], ["ex"])
-    assert steps[0].job.directory != steps[1].job.directory
+        planned = sweep.plan([(0, ["ex=a"], {"v": 1}), (1, ["ex=b"], {"v": 2})], ["ex"])
+    assert planned[0].job.directory != planned[1].job.directory
 
 
-def test_what_was_put_aside_is_not_known(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_archived_run_is_not_reused(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run("x=1", {"x": 1, "e": 1}, score=0.5)
     with Sweep(sweep_dir) as sweep:
         sweep.start(sweep.plan([(0, ["x=1"], {"x": 1, "e": 2})], ["x"]), ["x"])
@@ -371,7 +377,7 @@ def test_what_was_put_aside_is_not_known(sweep_dir: Path, fake_run: Callable[...
     assert step.job.name != "x=1"
 
 
-def test_a_damaged_sweep_is_not_locked(sweep_dir: Path) -> None:
+def test_corrupt_sweep_is_unlocked(sweep_dir: Path) -> None:
     (sweep_dir / "sweep.json").write_text("{")
     with pytest.raises(RunError) as caught, Sweep(sweep_dir):
         pass
@@ -379,7 +385,7 @@ def test_a_damaged_sweep_is_not_locked(sweep_dir: Path) -> None:
     assert not is_locked(sweep_dir)
 
 
-def test_earlier_runs_may_be_tidied(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
+def test_archive_with_gaps_in_its_numbers(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
     fake_run(".earlier/x=1.2", {"x": 1})
     fake_run("x=1", {"x": 1}, status="failed")
     with Sweep(sweep_dir) as sweep:

@@ -101,7 +101,9 @@ def test_each_job_is_a_row_with_all_columns(sweep: Build) -> None:
     tensorboard_hparams.write_hparams(load_table(directory))
     columns = ("lr", "model.activation", "best val/acc", "final val/acc", "best val/loss")
     nan = pytest.approx(math.nan, nan_ok=True)
-    assert {name: tuple(row[column] for column in columns) for name, row in HParamsTab(directory).rows.items()} == {
+    assert {
+        name: tuple(row[column] for column in columns) for name, row in HParamsTab(directory).rows.items()
+    } == {
         "lr=0.1,model.activation=relu": (0.1, "relu", 0.5, 0.125, 0.25),
         "lr=1e-3,model.activation=tanh": (0.001, "tanh", 0.75, 0.125, 0.25),
         "lr=3,model.activation=relu": (3.0, "relu", 0.25, 0.125, nan),
@@ -172,5 +174,7 @@ def test_archived_run_is_not_a_row(sweep: Build) -> None:
     directory = sweep()
     tensorboard_hparams.write_hparams(load_table(directory))
     archive_run(directory / "lr=0.1,model.activation=relu")
-    assert list(HParamsTab(directory).rows) == [name for name in HParamsTab(directory).rows if ".earlier" not in name]
+    assert list(HParamsTab(directory).rows) == [
+        name for name in HParamsTab(directory).rows if ".earlier" not in name
+    ]
     assert len(HParamsTab(directory).rows) == 3

@@ -1,4 +1,4 @@
-"""`from dive import train`: what the command line does, in this process."""
+"""`from dive import train`: what the command line does, in the current process."""
 
 import json
 import os
@@ -24,87 +24,86 @@ SHORT = [*SMALL, "trainer.max_epochs=2"]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_it_gives_metrics_model_and_path_and_records_the_run() -> None:
+def test_train_returns_metrics_model_and_directory_of_a_recorded_run() -> None:
     trained = train([*SHORT, "optimizer.lr=0.3"])
     assert trained.directory.parent == Path.cwd() / "outputs" / "mlp"
     assert trained.metrics.keys() >= {"train/loss", "val/loss", "val/acc", "test/acc"}
     assert trained.final["val/acc"] <= trained.metrics["val/acc"]
-    recorded = json.loads((trained.directory / "result.json").read_text())
-    assert recorded["status"] == "finished"
-    assert recorded["metrics"] == trained.result["metrics"]
+    saved = json.loads((trained.directory / "result.json").read_text())
+    assert saved["status"] == "finished"
+    assert saved["metrics"] == trained.result["metrics"]
     assert (trained.directory / "command.txt").read_text().startswith("python train.py model=mlp data=garments")
     config = yaml.safe_load((trained.directory / "config.yaml").read_text())
     assert config["optimizer"]["lr"] == 0.3
     assert "hydra" not in config
 
 
-def test_it_is_the_run_of_the_command_line(
-    train: Callable[..., Any], differences: Callable[..., list[str]]
-) -> None:
-    one = train(*SHORT, "callbacks=default")
-    other = dive.train(SHORT)
-    assert not differences(one.directory, other.directory)
+def test_train_equals_the_command_line(train: Callable[..., Any], differences: Callable[..., list[str]]) -> None:
+    command_line = train(*SHORT, "callbacks=default")
+    assert not differences(command_line.directory, dive.train(SHORT).directory)
 
 
-def test_its_model_has_the_weights_of_the_best_epoch() -> None:
-    trained = train([*SHORT, "optimizer.lr=1000", "callbacks.terminate_on_non_finite=null"])  # from bad to worse
-    assert not trained.model.training  # dropout would blur what it says
+def test_the_returned_model_has_the_weights_of_the_best_epoch() -> None:
+    trained = train([*SHORT, "optimizer.lr=1000", "callbacks.terminate_on_non_finite=null"])  # diverges
+    assert not trained.model.training  # no dropout
     weights = {
         which: checkpoint_io.load_checkpoint(trained.directory / "checkpoints" / f"{which}.ckpt")["state_dict"]
         for which in ("best", "last")
     }
     for name, weight in trained.model.state_dict().items():
         assert torch.equal(weight, weights["best"][f"model.{name}"])
-    houses = train(["experiment=house_tiny", "trainer=cpu"])  # has no test, for which they would be loaded
+    houses = train(
+        ["experiment=house_tiny", "trainer=cpu"]
+    )  # without a test split, whose evaluation would load them
     assert houses.result["best_epoch"] < houses.result["epochs"]
     best = checkpoint_io.load_checkpoint(houses.directory / "checkpoints" / "best.ckpt")["state_dict"]
     assert torch.equal(houses.model.net.weight, best["model.net.weight"])
 
 
-def test_hydra_is_left_as_it_was() -> None:
+def test_hydra_stays_uninitialized() -> None:
     train(SHORT)
     assert not HydraConfig.initialized()
     assert not GlobalHydra().is_initialized()
 
 
-def test_it_goes_on_with_a_run(differences: Callable[..., list[str]]) -> None:
-    whole = train([*SMALL, "trainer.max_epochs=3"])
-    part = train(SHORT)
-    again = train([f"resume={part.directory}", "trainer.max_epochs=3"])
-    assert again.directory == part.directory
-    assert again.result["epochs"] == 3
-    assert not differences(whole.directory, part.directory)
+def test_train_resumes_a_run(differences: Callable[..., list[str]]) -> None:
+    uninterrupted = train([*SMALL, "trainer.max_epochs=3"])
+    first = train(SHORT)
+    resumed = train([f"resume={first.directory}", "trainer.max_epochs=3"])
+    assert resumed.directory == first.directory
+    assert resumed.result["epochs"] == 3
+    assert not differences(uninterrupted.directory, first.directory)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
         (["modl=mlp"], "modl: unknown; did you mean 'model'"),
         (["model=mpl"], "model=mpl: unknown; did you mean 'mlp'"),
         (["optimizer.lr=0.1,0.2"], "several values need a sweep"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be a number in (0, inf)"),
-        ("model=mlp", "overrides must be a list of texts, such as ['model=mlp'], got 'model=mlp'"),
-        ([1], "overrides must be a list of texts, such as ['model=mlp'], got [1]"),
-        (["-m", "seed=0,1"], "-m: is for the command line"),
+        ("model=mlp", "overrides must be a list of strings, such as ['model=mlp'], got 'model=mlp'"),
+        ([1], "overrides must be a list of strings, such as ['model=mlp'], got [1]"),
+        (["-m", "seed=0,1"], "-m: only for the command line"),
         (["resume=nowhere"], "resume=nowhere: not a run directory"),
     ],
 )
-def test_mistakes_are_told_as_on_the_command_line_and_nothing_is_left(
-    overrides: Any, says: str, folder: Path
+def test_mistakes_raise_the_errors_of_the_command_line_and_leave_no_files(
+    overrides: Any, message: str, working_dir: Path
 ) -> None:
-    with pytest.raises((ConfigError, RunError)) as told:
+    with pytest.raises((ConfigError, RunError)) as error:
         train(overrides)
-    assert says in str(told.value)
-    assert isinstance(told.value, UserError)
-    assert not (folder / "outputs").exists()
+    assert message in str(error.value)
+    assert isinstance(error.value, UserError)
+    assert not (working_dir / "outputs").exists()
 
 
-def test_an_interruption_is_a_keyboard_interrupt_and_leaves_what_to_go_on_from() -> None:
+def test_an_interrupted_run_raises_keyboard_interrupt_and_can_be_resumed() -> None:
     def interrupt(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -112,11 +111,11 @@ def test_an_interruption_is_a_keyboard_interrupt_and_leaves_what_to_go_on_from()
         patched.setattr(TerminateOnNonFinite, "on_train_epoch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(SHORT)
-    (left,) = Path("outputs/mlp").iterdir()
-    assert json.loads((left / "result.json").read_text())["status"] == "interrupted"
-    assert train([f"resume={left}"]).result["epochs"] == 2
+    (run,) = Path("outputs/mlp").iterdir()
+    assert json.loads((run / "result.json").read_text())["status"] == "interrupted"
+    assert train([f"resume={run}"]).result["epochs"] == 2
 
 
-def test_dive_itself_has_nothing_else_to_import() -> None:
+def test_unknown_attributes_of_the_package_raise() -> None:
     with pytest.raises(AttributeError, match="'dive' has no attribute 'trian'"):
-        dive.trian  # noqa: B018  # to ask is enough
+        dive.trian  # noqa: B018

@@ -1,4 +1,4 @@
-"""From configuration to objects: what is handed over, and whose fault an error is."""
+"""Instantiation from a configuration: arguments passed to constructors, and keys named in errors."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,16 +23,16 @@ from dive.training.trainer import Trainer
 FEW = ("model=mlp", "data=garments", "data.num_train=40", "data.num_test=10", "data.val_size=10", "trainer=cpu")
 
 
-def few(*overrides: str) -> Config:
+def small_config(*overrides: str) -> Config:
     return compose_resolved(*FEW, *overrides)
 
 
-def built_task(*overrides: str) -> ClassificationTask:
-    config = few(*overrides)
+def make_task(*overrides: str) -> ClassificationTask:
+    config = small_config(*overrides)
     return instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))
 
 
-def test_a_resolved_configuration_is_plain_and_complete() -> None:
+def test_a_resolved_configuration_has_plain_types_and_no_interpolations() -> None:
     config = resolve_config(compose_config(["model=mlp", "seed=7", "optimizer.lr=0.5"]))
     assert type(config) is type(config["data"]) is dict
     assert type(config["data"]["resize"]) is list
@@ -42,71 +42,73 @@ def test_a_resolved_configuration_is_plain_and_complete() -> None:
     assert "${" not in str(config)
 
 
-def test_resolving_refuses_what_cannot_be_run() -> None:
-    with pytest.raises(ConfigError) as caught:
+def test_resolving_reports_all_invalid_values() -> None:
+    with pytest.raises(ConfigError) as error:
         resolve_config(compose_config(["model=mlp", "optimizer.lr=-1", "data.batch_size=0"]))
-    assert str(caught.value).splitlines() == [
+    assert str(error.value).splitlines() == [
         "data.batch_size=0: must be an integer of at least 1",
         "optimizer.lr=-1: must be a number in (0, inf)",
     ]
 
 
-def test_resolving_asks_for_missing_values() -> None:
+def test_resolving_reports_missing_values() -> None:
     with pytest.raises(ConfigError, match=r"^data\.root: missing mandatory value; set data\.root=\.\.\.$"):
         resolve_config(compose_config(["model=mlp", "data.root=???"]))
 
 
-def started(monkeypatch: pytest.MonkeyPatch, mode: RunMode, *words: str) -> None:
-    """Pretend that Hydra has started a job."""
+def mock_hydra(monkeypatch: pytest.MonkeyPatch, mode: RunMode, *overrides: str) -> None:
+    """Simulate a job started by Hydra."""
     hydra = SimpleNamespace(
-        mode=mode, runtime=SimpleNamespace(output_dir="outputs/run"), overrides=SimpleNamespace(task=list(words))
+        mode=mode,
+        runtime=SimpleNamespace(output_dir="outputs/run"),
+        overrides=SimpleNamespace(task=list(overrides)),
     )
     monkeypatch.setattr(HydraConfig, "get", lambda: hydra)
 
 
-def test_a_run_is_in_hydra_s_directory_and_told_by_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    started(monkeypatch, RunMode.RUN, "model=mlp")
+def test_a_run_has_hydra_s_directory_and_records_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    mock_hydra(monkeypatch, RunMode.RUN, "model=mlp")
     run = instantiate.instantiate_run({"resume": None})
     assert (run.directory, run.resume, run.quiet) == (Path("outputs/run"), False, False)
     assert run.command == provenance.command()
 
 
-def test_a_job_of_a_sweep_is_quiet_and_told_by_the_command_that_repeats_it_alone(
+def test_a_job_of_a_sweep_is_quiet_and_records_the_command_that_repeats_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = ("model=mlp", "model.num_hiddens=[8, 8]", "sweep=lr", "launcher=parallel")
-    started(monkeypatch, RunMode.MULTIRUN, *words)
+    overrides = ("model=mlp", "model.num_hiddens=[8, 8]", "sweep=lr", "launcher=parallel")
+    mock_hydra(monkeypatch, RunMode.MULTIRUN, *overrides)
     run = instantiate.instantiate_run({"resume": "outputs/run"})
     assert (run.resume, run.quiet) == (True, True)
     assert run.command == "python train.py model=mlp 'model.num_hiddens=[8, 8]'"
 
 
-def test_data_are_built_from_their_part_and_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SyntheticGarments, "load", lambda _: pytest.fail("it must not load yet"))
-    data = instantiate.instantiate_datamodule(few("data.batch_size=5", "seed=3"))
+def test_the_data_module_is_instantiated_without_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SyntheticGarments, "load", lambda _: pytest.fail("data were loaded"))
+    data = instantiate.instantiate_datamodule(small_config("data.batch_size=5", "seed=3"))
     assert isinstance(data, SyntheticGarments)
     assert (data.num_train, data.batch_size, data.seed) == (40, 5, 3)
 
 
-def test_the_model_has_the_shape_of_the_data() -> None:
-    task = built_task("data.resize=[8,4]", "model.num_hiddens=[3]")
+def test_the_model_fits_the_shape_of_the_data() -> None:
+    task = make_task("data.resize=[8,4]", "model.num_hiddens=[3]")
     assert isinstance(task, ClassificationTask)
     assert isinstance(task.model, MLP)
     assert [tuple(p.shape) for p in task.model.parameters()] == [(3, 32), (3,), (10, 3), (10,)]
 
 
-def test_the_optimizer_is_built_from_its_part() -> None:
-    made = built_task("optimizer.lr=0.25", "optimizer.momentum=0.5").configure_optimizers()
-    assert isinstance(made["optimizer"], torch.optim.SGD)
-    assert {(group["lr"], group["momentum"]) for group in made["optimizer"].param_groups} == {(0.25, 0.5)}
-    assert "lr_scheduler" not in made
+def test_the_optimizer_has_the_configured_arguments() -> None:
+    optimizers = make_task("optimizer.lr=0.25", "optimizer.momentum=0.5").configure_optimizers()
+    assert isinstance(optimizers["optimizer"], torch.optim.SGD)
+    assert {(group["lr"], group["momentum"]) for group in optimizers["optimizer"].param_groups} == {(0.25, 0.5)}
+    assert "lr_scheduler" not in optimizers
 
 
-def test_a_scheduler_is_built_where_there_is_one() -> None:
-    made = built_task("scheduler=step", "scheduler.step_size=3").configure_optimizers()
-    assert isinstance(made["lr_scheduler"], torch.optim.lr_scheduler.StepLR)
-    assert made["lr_scheduler"].step_size == 3
-    assert made["lr_scheduler"].optimizer is made["optimizer"]
+def test_the_scheduler_has_the_configured_arguments() -> None:
+    optimizers = make_task("scheduler=step", "scheduler.step_size=3").configure_optimizers()
+    assert isinstance(optimizers["lr_scheduler"], torch.optim.lr_scheduler.StepLR)
+    assert optimizers["lr_scheduler"].step_size == 3
+    assert optimizers["lr_scheduler"].optimizer is optimizers["optimizer"]
 
 
 @pytest.mark.parametrize(
@@ -114,32 +116,32 @@ def test_a_scheduler_is_built_where_there_is_one() -> None:
     [
         (("data.resize=[28]",), r"^data: resize must be \[height, width\]"),
         (("model.activation=rule",), "^model: unknown activation 'rule'; choose from elu, "),
-        (("model.num_hiddens=[0]",), "^model: num_hiddens must be at least 1 each"),
+        (("model.num_hiddens=[0]",), "^model: each of num_hiddens must be at least 1"),
         (("+optimizer.nesterov=true",), "^optimizer: Nesterov momentum requires a momentum"),
         (("optimizer=adamw", "+optimizer.eps=-1.0"), "^optimizer: Invalid epsilon"),
     ],
 )
-def test_a_constructor_that_refuses_an_argument_is_named(overrides: tuple[str, ...], message: str) -> None:
+def test_errors_of_constructors_name_the_group(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        built_task(*overrides)
+        make_task(*overrides)
 
 
-def test_the_optimizer_s_arguments_are_tried_before_data_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SyntheticGarments, "load", lambda _: pytest.fail("it must not load yet"))
+def test_invalid_optimizer_arguments_are_reported_before_data_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SyntheticGarments, "load", lambda _: pytest.fail("data were loaded"))
     with pytest.raises(ConfigError, match="optimizer"):
-        built_task("+optimizer.nesterov=true")
+        make_task("+optimizer.nesterov=true")
 
 
-def built_trainer(directory: Path, *overrides: str) -> Trainer:
-    return instantiate.instantiate_trainer(few(*overrides), directory)
+def make_trainer(directory: Path, *overrides: str) -> Trainer:
+    return instantiate.instantiate_trainer(small_config(*overrides), directory)
 
 
-def kinds(objects: list[Any], package: Any) -> set[str]:
+def class_names(objects: list[Any], package: Any) -> set[str]:
     return {type(one).__name__ for one in objects} & set(package.__all__)
 
 
-def test_the_trainer_writes_below_the_run_s_directory(tmp_path: Path) -> None:
-    trainer = built_trainer(tmp_path)
+def test_the_trainer_writes_to_the_run_directory(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path)
     assert isinstance(trainer, Trainer)
     assert trainer.default_root_dir == str(tmp_path)
     history = next(logger for logger in trainer.loggers if isinstance(logger, loggers.MetricsHistoryLogger))
@@ -149,53 +151,56 @@ def test_the_trainer_writes_below_the_run_s_directory(tmp_path: Path) -> None:
 
 
 def test_the_trainer_has_the_configured_callbacks_and_loggers(tmp_path: Path) -> None:
-    trainer = built_trainer(tmp_path, "callbacks=early_stopping", "callbacks.early_stopping.patience=7")
-    assert kinds(trainer.callbacks, callbacks) == set(callbacks.__all__)
-    assert kinds(trainer.loggers, loggers) == {"Console", "History", "TensorBoard"}
+    trainer = make_trainer(tmp_path, "callbacks=early_stopping", "callbacks.early_stopping.patience=7")
+    assert class_names(trainer.callbacks, callbacks) == set(callbacks.__all__)
+    assert class_names(trainer.loggers, loggers) == {"ConsoleLogger", "MetricsHistoryLogger", "TensorBoardLogger"}
     stopping = next(one for one in trainer.callbacks if isinstance(one, callbacks.EarlyStopping))
     assert (stopping.patience, stopping.monitor) == (7, "val/acc")
 
 
-def test_null_switches_one_callback_or_logger_off(tmp_path: Path) -> None:
-    trainer = built_trainer(tmp_path, "callbacks.terminate_on_non_finite=null", "logger.tensorboard=null")
-    assert kinds(trainer.callbacks, callbacks) == set(callbacks.__all__) - {"NanGuard", "EarlyStopping"}
-    assert kinds(trainer.loggers, loggers) == {"Console", "History"}
+def test_null_disables_a_callback_or_logger(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, "callbacks.terminate_on_non_finite=null", "logger.tensorboard=null")
+    assert class_names(trainer.callbacks, callbacks) == set(callbacks.__all__) - {
+        "TerminateOnNonFinite",
+        "EarlyStopping",
+    }
+    assert class_names(trainer.loggers, loggers) == {"ConsoleLogger", "MetricsHistoryLogger"}
 
 
-def test_a_callback_that_refuses_an_argument_is_named_with_its_group(tmp_path: Path) -> None:
+def test_errors_of_callbacks_name_the_group_and_the_callback(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^callbacks\.best: cannot tell whether 'val/joy' should"):
-        built_trainer(tmp_path, "callbacks.best.monitor=val/joy")
+        make_trainer(tmp_path, "callbacks.best.monitor=val/joy")
 
 
-def test_a_trainer_that_refuses_an_argument_is_named(tmp_path: Path) -> None:
+def test_errors_of_the_trainer_name_the_key(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^trainer\.precision=exact: must be 64, 32, 16 or .*16-mixed, .* null$"
     ):
-        built_trainer(tmp_path, "trainer.precision=exact")
+        make_trainer(tmp_path, "trainer.precision=exact")
 
 
-def test_objects_are_handed_over_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[MLP] = []
-    build_model = MLP.__init__
+def test_objects_are_passed_without_copying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[MLP] = []
+    init = MLP.__init__
 
-    def remember(self: MLP, *args: Any, **kwargs: Any) -> None:
-        build_model(self, *args, **kwargs)
-        made.append(self)
+    def record(self: MLP, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        models.append(self)
 
-    monkeypatch.setattr(MLP, "__init__", remember)
-    task = built_task()
-    assert len(made) == 1
-    assert task.model is made[0]
+    monkeypatch.setattr(MLP, "__init__", record)
+    task = make_task()
+    assert len(models) == 1
+    assert task.model is models[0]
 
 
-def test_the_same_configuration_builds_anew_each_time() -> None:
-    config = few()
+def test_each_instantiation_creates_new_objects() -> None:
+    config = small_config()
     data = instantiate.instantiate_datamodule(config)
     assert instantiate.instantiate_task(config, data).model is not instantiate.instantiate_task(config, data).model
-    assert config == few()
+    assert config == small_config()
 
 
-def test_a_model_too_large_for_the_memory_is_told_by_its_key() -> None:
+def test_a_model_too_large_for_the_memory_is_reported_by_its_key() -> None:
     config = compose_resolved("model=mlp", "data=garments", "model.num_hiddens=[100000000000]")
     with pytest.raises(ConfigError, match="model: too large for the memory of this machine"):
         instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))

@@ -1,4 +1,4 @@
-"""The search for a learning rate, beside a loop written by hand."""
+"""The learning-rate finder, compared with a hand-written loop."""
 
 import math
 from collections.abc import Callable
@@ -30,8 +30,8 @@ STEPS = 100
 SEARCH = ("find_lr=true", f"tune.find_lr.num_training={STEPS}", "tune.find_lr.early_stop_threshold=null")
 
 
-def by_hand(*overrides: str) -> list[dict[str, float]]:
-    """Each step's rate and the mean of the losses so far, of which the last counts 0.02: plain torch."""
+def reference_curve(*overrides: str) -> list[dict[str, float]]:
+    """Learning rate and moving average of the loss (weight 0.02 for the last) at each step, in plain torch."""
     config = compose_resolved(*overrides)
     pl.seed_everything(config["seed"], verbose=False)
     data = instantiate.instantiate_datamodule(config)
@@ -47,7 +47,7 @@ def by_hand(*overrides: str) -> list[dict[str, float]]:
             step = len(rows)
             if step == STEPS:
                 break
-            # Lightning's rates: the first is the lowest, and then those of steps 2, 3, ... of STEPS.
+            # As in Lightning: the lowest rate at the first step, then those of steps 2, 3, ... of STEPS.
             lr = low * (high / low) ** ((step + 1) / STEPS if step else 0.0)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -61,27 +61,27 @@ def by_hand(*overrides: str) -> list[dict[str, float]]:
     return rows
 
 
-def test_it_is_the_curve_of_a_loop_by_hand(train: Callable[..., Any]) -> None:
+def test_the_curve_equals_that_of_a_hand_written_loop(train: Callable[..., Any]) -> None:
     found = train(*GARMENTS, *SEARCH)
-    told, expected = read_csv(found.directory / "lr_find.csv"), by_hand(*GARMENTS, *SEARCH)
-    assert len(told) == STEPS
+    rows, expected = read_csv(found.directory / "lr_find.csv"), reference_curve(*GARMENTS, *SEARCH)
+    assert len(rows) == STEPS
     for column in ("step", "lr", "loss"):
-        assert [row[column] for row in told] == pytest.approx([row[column] for row in expected], rel=1e-5)
+        assert [row[column] for row in rows] == pytest.approx([row[column] for row in expected], rel=1e-5)
     lowest = min(expected[10:], key=lambda row: row["loss"])
     assert found.result["suggested_lr"] == pytest.approx(lowest["lr"] / 10, rel=5e-3)
     assert found.result["status"] == "finished"
     assert imread(found.directory / "lr_find.png").std() > 0
 
 
-def test_it_stops_where_the_loss_grows_beyond_its_bounds(train: Callable[..., Any]) -> None:
+def test_it_stops_early_when_the_loss_diverges(train: Callable[..., Any]) -> None:
     found = train(*GARMENTS, "find_lr=true", "tune.find_lr.max_lr=100000")
-    told = read_csv(found.directory / "lr_find.csv")
-    assert len(told) < 200
-    assert told[-1]["loss"] > 2 * told[0]["loss"]
+    rows = read_csv(found.directory / "lr_find.csv")
+    assert len(rows) < 200
+    assert rows[-1]["loss"] > 2 * rows[0]["loss"]
 
 
-def test_rates_at_which_others_train_well_are_found(train: Callable[..., Any]) -> None:
-    """A rate of 1 diverges, and one of 0.001 goes nowhere in three epochs."""
+def test_the_suggested_rate_trains_well(train: Callable[..., Any]) -> None:
+    """A rate of 1 diverges, and one of 0.001 makes no progress in three epochs."""
     linear = ("model=linear_regression", "trainer=cpu")
     lr = train(*linear, "find_lr=true").result["suggested_lr"]
     losses = {
@@ -91,42 +91,42 @@ def test_rates_at_which_others_train_well_are_found(train: Callable[..., Any]) -
 
 
 @pytest.mark.parametrize(
-    ("losses", "says"),
+    ("losses", "message"),
     [
         (
             [3.0, 2.0, 4.0],
-            "3 steps say too little; a larger tune.find_lr.num_training or a smaller tune.find_lr.min_lr may help",
+            "3 steps are too few; raise tune.find_lr.num_training or lower tune.find_lr.min_lr",
         ),
-        ([math.nan] * 30, "30 steps say too little"),
-        ([1.0 + i for i in range(30)], "the loss never falls from lr=1.1 on; lower tune.find_lr.min_lr"),
-        ([30.0 - i for i in range(30)], "the loss still falls at lr=3; raise tune.find_lr.max_lr"),
+        ([math.nan] * 30, "30 steps are too few"),
+        ([1.0 + i for i in range(30)], "the loss never decreases from lr=1.1 on; lower tune.find_lr.min_lr"),
+        ([30.0 - i for i in range(30)], "the loss still decreases at lr=3; raise tune.find_lr.max_lr"),
     ],
 )
-def test_a_curve_that_says_nothing_is_one_line(losses: list[float], says: str) -> None:
+def test_a_curve_without_minimum_is_a_one_line_error(losses: list[float], message: str) -> None:
     rates = [(i + 1) / 10 for i in range(len(losses))]
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as error:
         suggest_lr(rates, losses)
-    assert str(told.value).startswith("find_lr=true: ")
-    assert says in str(told.value)
+    assert str(error.value).startswith("find_lr=true: ")
+    assert message in str(error.value)
 
 
-def test_the_first_points_and_numbers_that_are_none_are_passed_over() -> None:
+def test_the_first_points_and_nonfinite_losses_are_ignored() -> None:
     losses = [0.0] * 10 + [5.0, 4.0, 3.0, math.nan, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, math.inf, math.nan]
     assert suggest_lr([1.0 + i for i in range(len(losses))], losses) == 1.5
 
 
-def test_the_picture_is_drawn_with_numbers_that_are_none(tmp_path: Path) -> None:
+def test_nonfinite_losses_can_be_plotted(tmp_path: Path) -> None:
     plot_lr_curve([0.1, 0.2, 0.3], [1.0, math.inf, math.nan], 0.1, tmp_path / "lr_find.png")
     assert imread(tmp_path / "lr_find.png").std() > 0
 
 
-def test_the_weights_are_those_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dive
 
     monkeypatch.chdir(tmp_path)
-    searched = dive.train([*GARMENTS, *SEARCH])
+    tuned = dive.train([*GARMENTS, *SEARCH])
     config = compose_resolved(*GARMENTS)
     pl.seed_everything(config["seed"], verbose=False)
     fresh = instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))
     for name, weight in fresh.state_dict().items():
-        assert torch.equal(weight, searched.task.state_dict()[name])
+        assert torch.equal(weight, tuned.task.state_dict()[name])

@@ -25,8 +25,8 @@ def read_csv(path: Path, target: str) -> pd.DataFrame:
         target: the column to predict.
 
     Raises:
-        DataError: the file or the target column does not exist, the table has fewer than two columns or two rows, or
-            a value is not a valid number.
+        DataError: the file or the target column does not exist, the table has fewer than two columns or rows, or a
+            value is not a valid number.
     """
     import pandas as pd  # imported here because it is slow and other data sets do not need it
 
@@ -48,18 +48,10 @@ def read_csv(path: Path, target: str) -> pd.DataFrame:
     if len(table) < 2:
         raise DataError(f"data.path={path}: must have at least two rows, got {len(table)}")
     for column in (target, *table.select_dtypes("number")):
-        _validate_numbers(table, str(column), path, allow_missing=column != target)
+        numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
+        invalid = (np.abs(numbers) > MAX_NUMBER) | ((column == target) & np.isnan(numbers))
+        if invalid.any():
+            row = int(invalid.argmax())
+            line, value = int(table.index[row]) + 2, table[column].iloc[row]
+            raise DataError(f"{path}, line {line}: {column} must be a number below 1e38, got {value}")
     return table
-
-
-def _validate_numbers(table: pd.DataFrame, column: str, path: Path, allow_missing: bool) -> None:
-    import pandas as pd
-
-    numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype="float64", na_value=np.nan)
-    invalid = np.abs(numbers) > MAX_NUMBER
-    if not allow_missing:
-        invalid |= np.isnan(numbers)
-    if invalid.any():
-        row = int(invalid.argmax())
-        line, value = int(table.index[row]) + 2, table[column].iloc[row]
-        raise DataError(f"{path}, line {line}: {column} must be a number below 1e38, got {value}")

@@ -20,10 +20,10 @@ WORKER_CHECK_INTERVAL_S = 1.0  # how long to wait for a worker's exit after its 
 class ResumableDataLoader(DataLoader[Batch]):
     """A DataLoader for whole batches that can resume in the middle of an epoch.
 
-    Lightning saves its state in checkpoints, and requests a batch only after training on the previous one. The seeds
-    of worker processes depend only on seed and epoch, and do not advance the global random number generators.
-    Without workers, batches are taken directly from the data set: torch's overhead per batch is as large as the
-    forward pass of a small model.
+    Lightning saves its state in checkpoints, and requests a batch only after training on the previous one. Worker
+    seeds depend only on seed and epoch, and do not advance the global random number generators. Without workers,
+    batches are taken directly from the data set: torch's overhead per batch is as large as the forward pass of a
+    small model.
     """
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # not torch's iterator type
@@ -53,7 +53,7 @@ class ResumableDataLoader(DataLoader[Batch]):
             if not wait([worker.sentinel for worker in batches._workers], timeout=WORKER_CHECK_INTERVAL_S):
                 raise
             raise RunError(
-                f"a worker of the data loader has died (data.num_workers={self.num_workers}), possibly out of memory"
+                f"a worker of the data loader has died (data.num_workers={self.num_workers}): out of memory?"
             ) from error
 
     def state_dict(self) -> dict[str, int]:

@@ -29,8 +29,8 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
     built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
-    `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its size)
-    let dive reject it before it runs out of memory.
+    `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its
+    size) let dive reject it before it runs out of memory.
 
     Args:
         batch_size: batch size over all processes.
@@ -127,7 +127,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
         return self._dataloader(self.splits.val)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move the batch only if needed: the data are on the device unless they did not fit or workers load them."""
+        """Move the batch if needed: the data are on the device unless they did not fit or workers load them."""
         if batch[0].device == device:
             return batch
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
@@ -149,7 +149,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
 
 def fits_on_device(splits: Splits, device: torch.device) -> bool:
-    """Whether the splits take less than half of the free memory of a CUDA device; always true for other devices."""
+    """Whether the splits take less than half of the free memory of a CUDA device; true for other devices."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)

@@ -31,8 +31,8 @@ def download(url: str, timeout: float, max_bytes: int) -> bytes:
 
     Args:
         url: address of the file.
-        timeout: seconds to wait for the next byte. The whole download may take `TOTAL_TIMEOUT_FACTOR` times as long,
-            which also bounds servers that send a byte now and then.
+        timeout: seconds to wait for the next byte. The whole download may take `TOTAL_TIMEOUT_FACTOR` times as
+            long, which also stops servers that send a byte now and then.
         max_bytes: size limit.
 
     Raises:

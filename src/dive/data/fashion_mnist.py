@@ -68,7 +68,7 @@ class FashionMNISTDataModule(FashionImageDataModule):
 
 
 def parse_idx(content: bytes) -> Tensor:
-    """Parse an IDX file of unsigned bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
+    """Parse an IDX file of bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
 
     Args:
         content: of the whole file.

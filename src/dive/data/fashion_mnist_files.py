@@ -1,4 +1,4 @@
-"""Put Fashion-MNIST into its folder: download, repair or import files, which are verified before they are written."""
+"""Download, repair or import the Fashion-MNIST files; they are verified before they are written."""
 
 import logging
 from contextlib import AbstractContextManager

@@ -20,8 +20,8 @@ class FashionImageDataModule(InMemoryDataModule):
 
     Args:
         resize: height and width to resize the images to, from 28 by 28.
-        val_size: number of training images held out for validation, drawn with `seed`; 0 validates on the test set,
-            as the book does.
+        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, as the
+            book does.
         **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:

@@ -7,10 +7,6 @@ import psutil
 from dive.errors import DataError
 
 CGROUP = Path("/sys/fs/cgroup")  # limits of a container or a cluster job, which psutil does not read
-CGROUP_FILES = (
-    ("memory.max", "memory.current"),  # version 2
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
-)
 
 
 def require_memory(num_bytes: int, name: str, size_keys: str) -> None:
@@ -32,10 +28,10 @@ def require_memory(num_bytes: int, name: str, size_keys: str) -> None:
 def available_memory() -> int:
     """Bytes that this process can use without swapping, within the limit of its container."""
     available: int = psutil.virtual_memory().available
-    for limit, used in CGROUP_FILES:
-        if (CGROUP / limit).exists():
-            max_bytes = (CGROUP / limit).read_text().strip()
-            if max_bytes.isdigit():  # "max" is no limit
-                return min(available, int(max_bytes) - int((CGROUP / used).read_text()))
-            break
+    for limit, used in (
+        ("memory.max", "memory.current"),  # cgroup v2
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # cgroup v1
+    ):
+        if (CGROUP / limit).exists() and (max_bytes := (CGROUP / limit).read_text().strip()).isdigit():  # or "max"
+            available = min(available, int(max_bytes) - int((CGROUP / used).read_text()))
     return available

@@ -7,8 +7,8 @@ import torch
 def named_generator(purpose: str, *numbers: int) -> torch.Generator:
     """A generator that is seeded by a purpose and numbers, and independent of the generators of other purposes.
 
-    ``torch.Generator().manual_seed(seed)`` in two places would draw the same numbers twice: the initial weights, for
-    example, would resemble the first examples.
+    ``torch.Generator().manual_seed(seed)`` in two places would draw the same numbers twice: initial weights that
+    resemble the first examples, for instance.
 
     Args:
         purpose: what is drawn.

@@ -31,17 +31,17 @@ class TabularSplit(NamedTuple):
 class CSVDataModule(InMemoryDataModule):
     """One column of a CSV file is the target, all others are the inputs (book 2.2).
 
-    The first line names the columns. String columns are one-hot encoded, with one more indicator for missing values;
-    missing numbers are replaced by the mean (`dive.data.feature_encoding.FeatureEncoding`). Means and categories are
-    those of the training rows.
+    The first line names the columns. String columns are one-hot encoded, with an indicator for missing values, and
+    missing numbers are replaced by the mean. Means and categories are those of the training rows
+    (`dive.data.feature_encoding.FeatureEncoding`).
 
     Args:
         path: of the file.
         target: the column to predict; it must hold a number in each row.
         val_fraction: fraction of the rows held out for validation, at least one row.
         split_seed: seed of the split, which does not change with `seed`.
-        standardize: scale numbers, including the target, to mean 0 and standard deviation 1 over the training rows.
-            Losses and errors then refer to the scaled target.
+        standardize: scale numbers, including the target, to mean 0 and standard deviation 1 over the training
+            rows. Losses and errors then refer to the scaled target.
         **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
@@ -88,9 +88,8 @@ class CSVDataModule(InMemoryDataModule):
     def _rows(self) -> TabularSplit:
         table = read_csv(self.path, self.target)
         # On the CPU even under the meta device, on which sweeps build models to validate jobs.
-        order = torch.randperm(
-            len(table), generator=named_generator("holdout", self.split_seed), device="cpu"
-        ).tolist()
+        generator = named_generator("holdout", self.split_seed)
+        order = torch.randperm(len(table), generator=generator, device="cpu").tolist()
         num_val = max(1, min(round(self.val_fraction * len(table)), len(table) - 1))
         train, val = (table.iloc[sorted(part)] for part in (order[num_val:], order[:num_val]))
         encoding = FeatureEncoding.fit(train.drop(columns=self.target), self.standardize)

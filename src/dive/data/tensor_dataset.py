@@ -1,6 +1,7 @@
 """Data sets held in memory as tensors, and a batch sampler that can resume in the middle of an epoch."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class TensorDataset(Dataset[Batch]):
         return TensorDataset(self.inputs.to(device), self.targets.to(device))
 
 
+@dataclass(eq=False)
 class ResumableBatchSampler(Sampler[Tensor | slice]):
     """Yields the indices of each batch of an epoch. The order of epoch e is a pure function of ``(seed, e)``.
 
@@ -70,36 +72,27 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
         ValueError: a batch, or the data set, has fewer examples than there are processes.
     """
 
-    def __init__(
-        self,
-        num_examples: int,
-        batch_size: int,
-        training: bool = False,
-        shuffle: bool = True,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        device: torch.device | None = None,
-    ) -> None:
-        if min(batch_size, num_examples) < world_size:
+    num_examples: int
+    batch_size: int
+    training: bool = False
+    shuffle: bool = True
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device | None = None
+    epoch: int = field(default=0, init=False)
+    start: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if min(self.batch_size, self.num_examples) < self.world_size:
             raise ValueError(
-                f"each of {world_size} processes needs an example of each batch, "
-                f"got batch_size {batch_size} and {num_examples} examples"
+                f"each of {self.world_size} processes needs an example of each batch, "
+                f"got batch_size {self.batch_size} and {self.num_examples} examples"
             )
-        self.num_examples = num_examples
-        self.batch_size = batch_size
-        self.training = training
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.device = device
-        self.epoch = 0
-        self.start = 0
 
     @property
     def sampler(self) -> "ResumableBatchSampler":
-        """This sampler: Lightning calls `set_epoch` of the batch sampler's `sampler`."""
+        """Itself: Lightning calls `set_epoch` of the batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

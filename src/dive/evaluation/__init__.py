@@ -1,1 +1,1 @@
-"""Finished runs, looked at again by their directories: scored, run again, compared, exported."""
+"""Evaluate, reproduce, compare and export finished runs from their directories."""

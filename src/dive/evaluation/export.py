@@ -1,4 +1,4 @@
-"""A trained model as a file for other programs, read again and compared with the model."""
+"""Export a trained model for other programs, and verify the file against the model."""
 
 import copy
 import io
@@ -14,59 +14,51 @@ from dive.runs.atomic_io import atomic_write
 from dive.tasks.task import ClassificationTask, Task
 from dive.visualization.predictions import class_probabilities, preprocess_inputs
 
-BATCHES = (1, 3, 64)  # sizes with which a file is tried
-TOLERANCE = 1e-4  # of the largest number that the model says; some digits more where it has few
-ONNX = ("onnx", "onnxruntime", "onnxscript")
+BATCH_SIZES = (1, 3, 64)  # with which an exported file is verified
+TOLERANCE = 1e-4  # relative to the largest output of the model; more in low precision, see `_max_difference`
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
 def export_torch(task: Task, inputs: Tensor, path: Path) -> str:
-    """Write a task's model for `torch.export.load`: in evaluation mode, for batches of any size.
+    """Export a task's model for `torch.export.load`: in evaluation mode, for batches of any size.
 
-    The file holds what the model itself returns, see `output_semantics`.
+    The exported program returns what the model itself returns, see `output_semantics`.
 
     Args:
         task: with the model.
-        inputs: real examples, ``(num_examples, ...)``.
-        path: of the file, ``.pt2``.
+        inputs: real examples, ``(num_examples, ...)``, with which the file is verified.
+        path: of the file to write.
 
     Returns:
-        What was written, in a line.
+        A one-line summary.
 
     Raises:
-        RunError: the file does not say what the model says.
+        RunError: the outputs of the exported program differ from the model's.
     """
-    model, inputs = _alone(task), preprocess_inputs(inputs, task)
+    model, inputs = _copy_model(task), preprocess_inputs(inputs, task)
     content = io.BytesIO()
-    torch.export.save(torch.export.export(model, (_several(inputs, 2),), dynamic_shapes=_any_batch()), content)
+    torch.export.save(torch.export.export(model, (_batch(inputs, 2),), dynamic_shapes=_dynamic_shapes()), content)
     atomic_write(path, content.getbuffer())
-    return _tell(task, path, inputs, _difference(model, inputs, path, torch.export.load(path).module()))
+    return _summary(task, path, inputs, _max_difference(model, inputs, path, torch.export.load(path).module()))
 
 
 def export_onnx(task: Task, inputs: Tensor, path: Path) -> str:
-    """Write a task's model as ONNX, with its weights: in evaluation mode, for batches of any size.
+    """Export a task's model as ONNX with its weights, like `export_torch`.
 
-    The input is called ``inputs``; the output is what the model itself returns, and called by its `output_semantics`.
-
-    Args:
-        task: with the model.
-        inputs: real examples, ``(num_examples, ...)``.
-        path: of the file, ``.onnx``.
-
-    Returns:
-        What was written, in a line.
+    The input is named ``inputs``, the output after its `output_semantics`.
 
     Raises:
-        RunError: packages are missing, or the file does not say what the model says.
+        RunError: packages are missing, or the outputs of the exported program differ from the model's.
     """
     require_onnx()
     import onnxruntime
 
-    model, inputs = _alone(task), preprocess_inputs(inputs, task)
+    model, inputs = _copy_model(task), preprocess_inputs(inputs, task)
     program = torch.onnx.export(
         model,
-        (_several(inputs, 2),),
+        (_batch(inputs, 2),),
         dynamo=True,
-        dynamic_shapes=_any_batch(),
+        dynamic_shapes=_dynamic_shapes(),
         input_names=["inputs"],
         output_names=[output_semantics(task)],
         verbose=False,
@@ -78,62 +70,67 @@ def export_onnx(task: Task, inputs: Tensor, path: Path) -> str:
     def run(batch: Tensor) -> Tensor:
         return torch.from_numpy(session.run(None, {"inputs": batch.numpy()})[0])
 
-    return _tell(task, path, inputs, _difference(model, inputs, path, run))
+    return _summary(task, path, inputs, _max_difference(model, inputs, path, run))
 
 
 def require_onnx() -> None:
-    """Refuse where a package that writes or reads ONNX is missing.
+    """Check that the packages which write and read ONNX are installed.
 
     Raises:
-        RunError: it says what to install.
+        RunError: one is missing; the message says what to install.
     """
-    if missing := [name for name in ONNX if find_spec(name) is None]:
-        raise RunError(f"{', '.join(missing)}: not installed, and ONNX needs it: pip install -e '.[export]'")
+    if missing := [name for name in ONNX_PACKAGES if find_spec(name) is None]:
+        raise RunError(f"{', '.join(missing)}: not installed, required by ONNX: pip install -e '.[export]'")
 
 
 def output_semantics(task: Task) -> str:
     """What a task's model returns: ``logits``, ``probabilities`` or ``numbers``."""
     if isinstance(task, ClassificationTask):
-        said = torch.zeros(1, 1)
-        return "probabilities" if class_probabilities(task, said) is said else "logits"  # softmax copies
+        outputs = torch.zeros(1, 1)
+        return (
+            "probabilities" if class_probabilities(task, outputs) is outputs else "logits"
+        )  # logits are converted
     return task.targets
 
 
-def _alone(task: Task) -> nn.Module:
-    # A copy is not compiled, and what is done to it is not done to the task.
+def _copy_model(task: Task) -> nn.Module:
+    # The copy is not compiled, and the task stays unchanged.
     return copy.deepcopy(task.model).cpu().eval()
 
 
-def _any_batch() -> tuple[dict[int, torch.export.Dim]]:
+def _dynamic_shapes() -> tuple[dict[int, torch.export.Dim]]:
     return ({0: torch.export.Dim("batch")},)
 
 
-def _several(inputs: Tensor, number: int) -> Tensor:
-    # Of a set that has fewer, again from the first.
-    return inputs[torch.arange(number) % len(inputs)].cpu()
+def _batch(inputs: Tensor, size: int) -> Tensor:
+    # Repeats examples if there are fewer.
+    return inputs[torch.arange(size) % len(inputs)].cpu()
 
 
 @torch.no_grad()
-def _difference(model: nn.Module, inputs: Tensor, path: Path, read_again: Callable[[Tensor], Tensor]) -> float:
+def _max_difference(model: nn.Module, inputs: Tensor, path: Path, exported: Callable[[Tensor], Tensor]) -> float:
     largest = 0.0
-    for size in BATCHES:
-        batch = _several(inputs, size)
-        expected, found = model(batch), read_again(batch)
-        if found.shape != expected.shape:
+    for size in BATCH_SIZES:
+        batch = _batch(inputs, size)
+        expected, actual = model(batch), exported(batch)
+        if actual.shape != expected.shape:
             raise RunError(
-                f"{path}: left there, but wrong: it says {tuple(found.shape)}, not {tuple(expected.shape)}"
+                f"{path}: written, but its output has shape {tuple(actual.shape)}, not {tuple(expected.shape)}"
             )
-        difference = float((found - expected).abs().max())
-        allowed = max(TOLERANCE, 4 * torch.finfo(expected.dtype).eps)
-        if not difference <= allowed * max(1.0, float(expected.abs().max())):
+        difference = float((actual - expected).abs().max())
+        tolerance = max(TOLERANCE, 4 * torch.finfo(expected.dtype).eps)
+        if not difference <= tolerance * max(1.0, float(expected.abs().max())):
             raise RunError(
-                f"{path}: left there, but wrong: on a batch of {size} it is {difference:.3g} off the model"
+                f"{path}: written, but its output on a batch of {size} is {difference:.3g} off the model's"
             )
         largest = max(largest, difference)
     return largest
 
 
-def _tell(task: Task, path: Path, inputs: Tensor, difference: float) -> str:
+def _summary(task: Task, path: Path, inputs: Tensor, difference: float) -> str:
     shape = ", ".join(["batch", *map(str, inputs.shape[1:])])
-    sizes = ", ".join(map(str, BATCHES))
-    return f"{path}: ({shape}) to {output_semantics(task)}; read again, at most {difference:.1g} off, in batches of {sizes}"
+    sizes = ", ".join(map(str, BATCH_SIZES))
+    return (
+        f"{path}: ({shape}) to {output_semantics(task)}; "
+        f"verified with batches of {sizes}, maximum difference {difference:.1g}"
+    )

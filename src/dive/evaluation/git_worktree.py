@@ -1,4 +1,4 @@
-"""The code as it was when a run was recorded, checked out beside today's."""
+"""Check out the recorded code of a run in a temporary git worktree."""
 
 import subprocess
 from collections.abc import Iterator
@@ -8,16 +8,12 @@ from tempfile import TemporaryDirectory
 
 from dive.errors import RunError
 
-UNTRACKED = b"untracked: "  # how `dive.runs.provenance.code_diff` names files that git does not know
+UNTRACKED = b"untracked: "  # prefix of the lines in which `dive.runs.provenance.code_diff` lists untracked files
 
 
 @contextmanager
 def git_worktree(revision: str, diff: bytes) -> Iterator[Path]:
-    """A git worktree of a revision with a diff applied, in a temporary folder, removed afterwards.
-
-    Args:
-        revision: of this package's repository.
-        diff: as ``code.diff`` holds it.
+    """A temporary worktree of this repository at a revision, with the content of a ``code.diff`` applied.
 
     Raises:
         RunError: there is no such revision, the diff does not apply, or this is no git checkout.
@@ -29,27 +25,27 @@ def git_worktree(revision: str, diff: bytes) -> Iterator[Path]:
         try:
             patch = b"".join(line for line in diff.splitlines(True) if not line.startswith(UNTRACKED))
             if patch:
-                _git(code, "code.diff does not apply", "apply", "--index", "--whitespace=nowarn", "-", given=patch)
+                _git(code, "code.diff does not apply", "apply", "--index", "--whitespace=nowarn", "-", stdin=patch)
             yield code
         finally:
             _git(repository, str(code), "worktree", "remove", "--force", str(code))
 
 
 def untracked_files(diff: bytes) -> list[str]:
-    """The files that git did not know: their names are recorded, and not what was in them.
+    """The untracked files that a ``code.diff`` lists by name, without their content.
 
     >>> untracked_files(b"diff --git a/x b/x" + bytes([10]) + b"untracked: mine.py")
     ['mine.py']
     """
-    named = [line.removeprefix(UNTRACKED) for line in diff.splitlines() if line.startswith(UNTRACKED)]
-    return [name.decode(errors="replace") for name in named]
+    names = [line.removeprefix(UNTRACKED) for line in diff.splitlines() if line.startswith(UNTRACKED)]
+    return [name.decode(errors="replace") for name in names]
 
 
-def _git(folder: Path, what: str, *words: str, given: bytes | None = None) -> None:
+def _git(folder: Path, action: str, *args: str, stdin: bytes | None = None) -> None:
     try:
-        subprocess.run(["git", *words], cwd=folder, input=given, capture_output=True, check=True)
+        subprocess.run(["git", *args], cwd=folder, input=stdin, capture_output=True, check=True)
     except FileNotFoundError as error:
-        raise RunError(f"{what}: git is not installed") from error
+        raise RunError(f"{action}: git is not installed") from error
     except subprocess.CalledProcessError as error:
-        told = b" ".join(error.stderr.split()).decode(errors="replace")
-        raise RunError(f"{what}: {told}") from error
+        message = b" ".join(error.stderr.split()).decode(errors="replace")
+        raise RunError(f"{action}: {message}") from error

@@ -1,4 +1,4 @@
-"""A run, scored again by its directory alone: model and data as recorded, the weights of a checkpoint."""
+"""Load a run for evaluation from its directory: model and data as recorded, weights of a checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from dive.data.tensor_dataset import TensorDataset
 from dive.errors import DataError, RunError
 from dive.evaluation.equality import changed_splits
 from dive.evaluation.rebuild import (
-    SOURCES,
+    SOURCE_KEYS,
     recorded_accelerator,
     relocate_data,
     replace_data,
@@ -30,18 +30,18 @@ Metrics = dict[str, float]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run's model, ready to be scored.
+    """A run's model, ready to be evaluated.
 
     Args:
         directory: of the run.
         task: with the weights of the checkpoint.
-        data: to score it on; loaded.
-        trainer: that scores it, on one device.
+        data: the loaded data to evaluate on.
+        trainer: runs the evaluation, on one device.
         checkpoint: ``"best"`` or ``"last"``.
-        step: how many the optimizer had taken when it was saved.
-        own_data: whether these are the run's own.
-        elsewhere: on which other devices the run was, in words; empty where it was on these, so that the metrics
-            are to come out again to the bit.
+        step: number of optimizer steps at which the checkpoint was saved.
+        uses_own_data: whether `data` are the run's own.
+        original_device: description of the devices that the run was trained on, such as ``"on gpu, devices=1"``;
+            empty if it is the one used now, so that metrics should match the recorded ones exactly.
     """
 
     directory: Path
@@ -50,26 +50,26 @@ class LoadedRun:
     trainer: Trainer
     checkpoint: str
     step: int
-    own_data: bool
-    elsewhere: str
+    uses_own_data: bool
+    original_device: str
 
     def metrics(self, split: str) -> Metrics:
-        """Score a split, as the run itself does: ``test/loss``, ``test/acc``, ...
+        """Evaluate a split in the same way as the run did: ``test/loss``, ``test/acc``, ...
 
         Raises:
             DataError: there is no such split.
-            RunError: the recorded configuration leaves all of it out.
+            RunError: the recorded configuration excludes all of its batches.
         """
-        score = self.trainer.test if split == "test" else self.trainer.validate
+        evaluate = self.trainer.test if split == "test" else self.trainer.validate
         with use_recorded_threads(self.directory):
-            found = score(self.task, self.data, verbose=False)
-        if not found:
-            raise RunError(f"trainer.limit_{split}_batches: the run has nothing measured of this split")
-        return {name: float(value) for name, value in found[0].items()}
+            results = evaluate(self.task, self.data, verbose=False)
+        if not results:
+            raise RunError(f"trainer.limit_{split}_batches: the run evaluates no batches of this split")
+        return {name: float(value) for name, value in results[0].items()}
 
     def recorded(self, split: str) -> Metrics:
-        """What the run's own files say of these weights on a split; empty where they were not measured on it."""
-        if not self.own_data:
+        """Return the metrics that the run recorded for these weights; empty if it did not evaluate them."""
+        if not self.uses_own_data:
             return {}
         row = read_metrics(self.directory / "metrics.csv").get(self.step - 1, {})
         if split == "test":
@@ -78,25 +78,25 @@ class LoadedRun:
         return {name: value for name, value in row.items() if name.startswith(f"{split}/")}
 
     def examples(self, split: str) -> TensorDataset:
-        """Those of a split.
+        """Return the examples of a split.
 
         Raises:
             DataError: there is no such split.
         """
-        found = self.data.splits.test if split == "test" else self.data.splits.val
-        if found is None:
+        examples = self.data.splits.test if split == "test" else self.data.splits.val
+        if examples is None:
             raise DataError(f"{self.data.name} has no test split; choose --split val")
-        return found
+        return examples
 
     def describe_split(self, split: str) -> str:
-        """Which part of a split is scored, in words; empty for all of it."""
+        """Describe which part of a split is evaluated; empty for all of it."""
         limit = getattr(self.trainer, f"limit_{split}_batches")
-        whole = isinstance(limit, float) and limit == 1  # the number 1 is a batch
-        return "" if whole else f", of which trainer.limit_{split}_batches={limit} is scored"
+        unlimited = isinstance(limit, float) and limit == 1  # the integer 1 is a single batch
+        return "" if unlimited else f", limited by trainer.limit_{split}_batches={limit}"
 
     @contextmanager
     def inference_mode(self) -> Iterator[Task]:
-        """The task on the trainer's device, in its precision, with the run's number of threads."""
+        """The task on the trainer's device and in its precision, with the run's number of threads."""
         precision = self.trainer.precision_plugin
         task = precision.convert_module(self.task).to(self.trainer.strategy.root_device)
         with use_recorded_threads(self.directory), precision.forward_context():
@@ -110,67 +110,60 @@ def load_run(
     checkpoint: str | None = None,
     accelerator: str | None = None,
 ) -> LoadedRun:
-    """Rebuild a run from its record.
-
-    Args:
-        directory: of the run.
-        data: the name of another set, in place of the run's own.
-        data_at: where the set is read from; None is where the run has read it.
-        checkpoint: ``"best"`` or ``"last"``; None is the best, or the last where no best one is kept.
-        accelerator: as ``trainer.accelerator``; None is the one that the run was on.
+    """Load a run from its directory; the arguments are those of `dive.evaluation.evaluate.evaluate_run`.
 
     Raises:
-        RunError: the directory holds no run or no such checkpoint, the data do not fit the model, or this machine
-            has no such accelerator.
-        ConfigError: the configuration is not one that may be built.
-        DataError: the data are not where they were.
+        RunError: there is no such run or checkpoint, the data do not fit the model, or the accelerator is missing.
+        ConfigError: the recorded configuration is invalid.
+        DataError: the data cannot be read.
     """
-    settings = validated_config(directory, without=("callbacks", "logger"))
+    config = validated_config(directory, without=("callbacks", "logger"))
     silence_lightning()
     path, saved = resolve_checkpoint(directory, checkpoint)
-    before = recorded_accelerator(directory, settings)
-    chosen = accelerator or before
-    if not is_accelerator_available(chosen):
-        raise RunError(f"trainer.accelerator={chosen}: this machine has none; choose another: --accelerator cpu")
-    scored = relocate_data(settings if data is None else replace_data(settings, data), data_at)
-    made = instantiate.instantiate_datamodule(scored)
-    set_of_run = made if data is None else instantiate.instantiate_datamodule(settings)
-    _load(made, scored["data"] if data is None else {})
-    if (made.num_inputs, made.num_outputs) != (set_of_run.num_inputs, set_of_run.num_outputs):
+    original = recorded_accelerator(directory, config)
+    accelerator = accelerator or original
+    if not is_accelerator_available(accelerator):
+        raise RunError(f"trainer.accelerator={accelerator}: not available here; choose another: --accelerator cpu")
+    data_config = relocate_data(config if data is None else replace_data(config, data), data_at)
+    module = instantiate.instantiate_datamodule(data_config)
+    original_data = module if data is None else instantiate.instantiate_datamodule(config)
+    _load_data(module, data_config["data"] if data is None else {})
+    if (module.num_inputs, module.num_outputs) != (original_data.num_inputs, original_data.num_outputs):
         raise RunError(
-            f"data={data}: has {made.num_inputs} inputs and {made.num_outputs} outputs, "
-            f"the model {set_of_run.num_inputs} and {set_of_run.num_outputs}"
+            f"data={data}: has {module.num_inputs} inputs and {module.num_outputs} outputs, "
+            f"but the model has {original_data.num_inputs} and {original_data.num_outputs}"
         )
-    task = instantiate.instantiate_task(settings, made)
+    task = instantiate.instantiate_task(config, module)
     try:
         task.load_state_dict(saved["state_dict"])
     except RuntimeError as error:
-        told = " ".join(str(error).split())
-        why = f"; {other}" if data is None and (other := changed_splits(directory, made)) else ""
-        raise RunError(f"{path} does not fit the model of {directory / 'config.yaml'}{why}: {told}") from error
-    one = {"accelerator": chosen, "devices": 1, "num_nodes": 1, "strategy": "auto", "profiler": None}
-    trainer = instantiate.instantiate_trainer(settings | {"trainer": settings["trainer"] | one}, directory)
+        cause = f"; {changed}" if data is None and (changed := changed_splits(directory, module)) else ""
+        misfit = f"{path} does not fit the model of {directory / 'config.yaml'}{cause}"
+        raise RunError(f"{misfit}: {' '.join(str(error).split())}") from error
+    one_device = {"accelerator": accelerator, "devices": 1, "num_nodes": 1, "strategy": "auto", "profiler": None}
+    trainer = instantiate.instantiate_trainer(config | {"trainer": config["trainer"] | one_device}, directory)
     trainer.maybe_compile(task)
-    steps = int(saved.get("global_step", 0))
+    devices = config["trainer"].get("devices", 1)
+    same_device = original == accelerator and str(devices) in ("1", "auto", "[0]")
     return LoadedRun(
-        directory, task, made, trainer, path.stem, steps, data is None, _elsewhere(settings, before, chosen)
+        directory,
+        task,
+        module,
+        trainer,
+        checkpoint=path.stem,
+        step=int(saved.get("global_step", 0)),
+        uses_own_data=data is None,
+        original_device="" if same_device else f"on {original}, devices={devices}",
     )
 
 
-def _elsewhere(settings: Config, before: str, chosen: str) -> str:
-    devices = settings["trainer"].get("devices", 1)
-    if before == chosen and str(devices) in ("1", "auto", "[0]"):
-        return ""
-    return f"on {before}, devices={devices}"
-
-
-def _load(data: InMemoryDataModule, recorded: Config) -> None:
+def _load_data(data: InMemoryDataModule, config: Config) -> None:
     try:
         data.prepare_data()
         assert data.splits
     except DataError as error:
-        place = next((f"data.{key}={recorded[key]}" for key in SOURCES if key in recorded), None)
-        if place is None:
+        source = next((f"data.{key}={config[key]}" for key in SOURCE_KEYS if key in config), None)
+        if source is None:
             raise
-        told = str(error).removeprefix(f"{place}: ")
-        raise DataError(f"{place}: {told}; where they are elsewhere by now: --data-at PATH") from error
+        message = str(error).removeprefix(f"{source}: ")
+        raise DataError(f"{source}: {message}; if the data were moved: --data-at PATH") from error

@@ -1,4 +1,4 @@
-"""The learning curves of several runs in one picture: a colour a run, training solid, validation dashed."""
+"""Learning curves of several runs in one figure: one color per run, training solid, validation dashed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,58 +14,55 @@ from matplotlib.ticker import MaxNLocator
 from dive.sweeps.plots import read_curve, strip_markup
 
 KINDS = ("loss", "acc")
-STYLES: dict[str, Literal["-", "--"]] = {"train": "-", "val": "--"}
+LINE_STYLES: dict[str, Literal["-", "--"]] = {"train": "-", "val": "--"}
 LEGEND_ROWS = 24
-SPREAD = 10  # a range of losses from which on their axis is logarithmic
+LOG_SCALE_RATIO = 10  # ratio of the largest to the smallest loss above which the axis is logarithmic
 
 
 def overlay_curves(runs: Mapping[str, Path]) -> Figure | None:
-    """Loss and accuracy over epochs, a panel each; None where no run has any.
+    """Plot loss and accuracy over epochs, one panel each; None if no run has completed an epoch.
 
-    Args:
-        runs: directories by name; of those without curves, only the name is there.
+    Runs are given as directories by name; those without curves appear in the legend only.
     """
     curves = {
         (name, kind, split): points
         for name, directory in runs.items()
         for kind in KINDS
-        for split in STYLES
+        for split in LINE_STYLES
         if len(points := read_curve(directory, f"{split}/{kind}"))
     }
-    kinds = [kind for kind in KINDS if any(kind == drawn for _, drawn, _ in curves)]
+    kinds = [kind for kind in KINDS if any(kind == key[1] for key in curves)]
     if not kinds:
         return None
-    drawn_ones = {name for name, _, _ in curves}
-    colours = dict(zip(runs, _colours(len(runs)), strict=True))
-    columns = -(-(len(runs) + len(STYLES)) // LEGEND_ROWS)
-    figure = Figure(figsize=(4.5 * len(kinds) + 2.5 * columns, 4), layout="constrained")
+    colors = dict(zip(runs, _colors(len(runs)), strict=True))
+    num_columns = -(-(len(runs) + len(LINE_STYLES)) // LEGEND_ROWS)
+    figure = Figure(figsize=(4.5 * len(kinds) + 2.5 * num_columns, 4), layout="constrained")
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
-        for (name, drawn, split), points in curves.items():
-            if drawn == kind:
-                axes.plot(*points.T, STYLES[split], color=colours[name], marker=".", linewidth=1.2)
-        _dress(
-            axes, kind, np.concatenate([points[:, 1] for (_, drawn, _), points in curves.items() if drawn == kind])
-        )
-    handles = [Line2D([], [], color="#555555", linestyle=style, label=split) for split, style in STYLES.items()]
+        panel = {(name, split): points for (name, of, split), points in curves.items() if of == kind}
+        for (name, split), points in panel.items():
+            axes.plot(*points.T, LINE_STYLES[split], color=colors[name], marker=".", linewidth=1.2)
+        values = np.concatenate([points[:, 1] for points in panel.values()])
+        axes.set(xlabel="epoch", ylabel=kind, yscale="log" if kind == "loss" and _is_wide(values) else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+    with_curves = {name for name, _, _ in curves}
+    handles = [Line2D([], [], color="#555555", linestyle=style, label=key) for key, style in LINE_STYLES.items()]
     handles += [
-        Line2D([], [], color=colours[name], marker=".", label=strip_markup(name))
-        if name in drawn_ones
+        Line2D([], [], color=colors[name], marker=".", label=strip_markup(name))
+        if name in with_curves
         else Line2D([], [], linestyle="", label=f"{strip_markup(name)} (no epoch)")
         for name in runs
     ]
-    figure.legend(handles=handles, loc="outside right upper", fontsize="x-small", ncols=columns)
+    figure.legend(handles=handles, loc="outside right upper", fontsize="x-small", ncols=num_columns)
     return figure
 
 
-def _colours(number: int) -> list[str]:
-    named = next((name for name, most in (("tab10", 10), ("tab20", 20)) if number <= most), None)
-    places = range(number) if named else np.linspace(0.05, 0.95, number)
-    return [to_hex(colormaps[named or "turbo"](place)) for place in places]
+def _colors(number: int) -> list[str]:
+    name = next((name for name, size in (("tab10", 10), ("tab20", 20)) if number <= size), None)
+    positions = range(number) if name else np.linspace(0.05, 0.95, number)
+    return [to_hex(colormaps[name or "turbo"](position)) for position in positions]
 
 
-def _dress(axes: Axes, kind: str, shown: np.ndarray) -> None:
-    finite = shown[np.isfinite(shown)]
-    steep = kind == "loss" and len(finite) > 0 and finite.min() > 0 and finite.max() > SPREAD * finite.min()
-    axes.set(xlabel="epoch", ylabel=kind, yscale="log" if steep else "linear")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(alpha=0.3)
+def _is_wide(values: np.ndarray) -> bool:
+    finite = values[np.isfinite(values)]
+    return len(finite) > 0 and finite.min() > 0 and finite.max() > LOG_SCALE_RATIO * finite.min()

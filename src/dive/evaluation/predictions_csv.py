@@ -1,4 +1,4 @@
-"""What a model says of each example, as a table."""
+"""A model's predictions as a table with one row per example."""
 
 from typing import Any
 
@@ -13,29 +13,30 @@ from dive.visualization.predictions import predict, predict_outputs
 
 
 def predictions_csv(task: Task, examples: TensorDataset, data: InMemoryDataModule) -> pd.DataFrame:
-    """A row an example, in the order of the set: what is true, and what is predicted.
+    """Targets and predictions, one row per example, in the order of the data set.
 
-    Of classes, their names, and the probability of each; of numbers, a column an output where there are several:
-    ``true 0``, ``true 1``, ..., ``predicted 0``, ..., in the units of their source.
+    For classification: names of the true and predicted class, and the probability of each class. For regression:
+    ``true`` and ``predicted``, in the units of the data source; with several outputs ``true 0``, ``true 1``, ...,
+    ``predicted 0``, ...
 
     Args:
         task: whose model predicts, on any device.
-        examples: ``(num_examples, ...)``.
-        data: that they are of.
+        examples: of the data module; inputs have shape ``(num_examples, ...)``.
+        data: provides class names and units.
     """
     if isinstance(task, ClassificationTask):
-        said, names = predict(task, examples), data.class_names
+        predictions, names = predict(task, examples), data.class_names
         columns: dict[str, Any] = {
-            "true": [names[i] for i in said.targets],
-            "predicted": [names[i] for i in said.predicted],
+            "true": [names[i] for i in predictions.targets],
+            "predicted": [names[i] for i in predictions.predicted],
         }
-        return pd.DataFrame(columns | dict(zip(names, said.probabilities.numpy().T, strict=True)))
-    predicted = predict_outputs(task, examples.inputs).to(examples.targets.device)
+        return pd.DataFrame(columns | dict(zip(names, predictions.probabilities.numpy().T, strict=True)))
+    outputs = predict_outputs(task, examples.inputs).to(examples.targets.device)
     return pd.DataFrame(
-        _numbers("true", data.denormalize(examples.targets)) | _numbers("predicted", data.denormalize(predicted))
+        _columns("true", data.denormalize(examples.targets)) | _columns("predicted", data.denormalize(outputs))
     )
 
 
-def _numbers(name: str, values: Tensor) -> dict[str, np.ndarray]:
-    several = values.shape[1] > 1
-    return {f"{name} {i}" if several else name: column for i, column in enumerate(values.cpu().numpy().T)}
+def _columns(name: str, values: Tensor) -> dict[str, np.ndarray]:
+    numbered = values.shape[1] > 1
+    return {f"{name} {i}" if numbered else name: column for i, column in enumerate(values.cpu().numpy().T)}

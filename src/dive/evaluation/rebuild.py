@@ -1,4 +1,4 @@
-"""A run's own record, taken for what it is: a file that anybody may have written."""
+"""Read and validate a run's record, which anybody may have edited, to rebuild the run from it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,23 +18,19 @@ from dive.runs.record import Config, diff_configs, load_config, load_environment
 from dive.runs.resume import CHANGEABLE_ON_RESUME
 from dive.runs.run import CHECKPOINT_NAMES
 
-# What every run has recorded, and of that what is built.
-RECORDED = ("seed", "monitor", "mode", "callbacks", "logger")
-BUILT = ("trainer", "data", "model", "task", "optimizer")
-SOURCES = ("root", "path")  # keys of data that name where they are read from
-HYDRAS = ("hydra", "defaults")  # keys on which Hydra would act
+# Keys that every recorded configuration has; the second ones with a `_target_`.
+RECORDED_KEYS = ("seed", "monitor", "mode", "callbacks", "logger")
+INSTANTIATED_KEYS = ("trainer", "data", "model", "task", "optimizer")
+SOURCE_KEYS = ("root", "path")  # keys of `data` that say where the data are read from
+HYDRA_KEYS = ("hydra", "defaults")  # keys that Hydra would act on
 
 
 def validated_config(directory: Path, without: Sequence[str] = ()) -> Config:
-    """What a run's ``config.yaml`` holds, if that can be built, but for loggers that would tell others of it.
-
-    Args:
-        directory: of the run.
-        without: groups of it that are not to be built; they are empty in what is returned.
+    """Load and validate a run's ``config.yaml``, without external loggers and with the groups `without` emptied.
 
     Raises:
-        RunError: there is no run, or the file is not the record of one.
-        ConfigError: it names what may not be built; the message has a line for each mistake.
+        RunError: the directory is not a run, or the file is not its recorded configuration.
+        ConfigError: the configuration is invalid; the message has one line per mistake.
     """
     file = directory / "config.yaml"
     if not file.is_file():
@@ -44,127 +40,108 @@ def validated_config(directory: Path, without: Sequence[str] = ()) -> Config:
     except (OSError, ValueError) as error:
         raise RunError(f"{file} cannot be read: {error}") from error
     if config is None:
-        raise RunError(f"{file} is damaged")
-    targets = [key for key in BUILT if isinstance(config.get(key), dict) and "_target_" in config[key]]
-    if missing := [key for key in (*RECORDED, *BUILT) if key not in (*config.keys() - BUILT, *targets)]:
-        raise RunError(f"{file} is not the record of a run: it has no {', '.join(missing)}")
-    if strange := [key for key in HYDRAS if key in config]:
-        raise RunError(f"{file} is not the record of a run: it has {', '.join(strange)}")
-    config = localize_paths(config) | {group: {} for group in without}
+        raise RunError(f"{file} is corrupt")
+    targets = [key for key in INSTANTIATED_KEYS if isinstance(config.get(key), dict) and "_target_" in config[key]]
+    required = (*RECORDED_KEYS, *INSTANTIATED_KEYS)
+    if missing := [key for key in required if key not in (*config.keys() - INSTANTIATED_KEYS, *targets)]:
+        raise RunError(f"{file} is not the recorded configuration of a run: it has no {', '.join(missing)}")
+    if forbidden := [key for key in HYDRA_KEYS if key in config]:
+        raise RunError(f"{file} is not the recorded configuration of a run: it has {', '.join(forbidden)}")
+    config = without_external_loggers(config) | {group: {} for group in without}
     validate_config(config)
-    if search := next((name for name in TUNED_KEYS if config.get(name)), None):
-        raise RunError(f"{directory}: is a search ({search}=true), and has trained nothing")
+    if tuner := next((name for name in TUNED_KEYS if config.get(name)), None):
+        raise RunError(f"{directory}: is a tuner run ({tuner}=true), which has no trained weights")
     return config
 
 
-def localize_paths(config: Config) -> Config:
-    """A configuration without the loggers that want a package of their own: they tell others of the run."""
+def without_external_loggers(config: Config) -> Config:
+    """A configuration without loggers that need a package of their own, since those log to external services."""
     loggers = config.get("logger")
     if not isinstance(loggers, dict):
         return config
-    return config | {"logger": {name: node for name, node in loggers.items() if not _tells_others(node)}}
+    return config | {"logger": {name: node for name, node in loggers.items() if not _is_external(node)}}
 
 
-def _tells_others(logger: Any) -> bool:
+def _is_external(logger: Any) -> bool:
     try:
         return isinstance(logger, dict) and hasattr(resolve_target(logger.get("_target_")), "requires")
     except ConfigError:
-        return False  # the check says what is wrong with it
+        return False  # `validate_config` reports it
 
 
 def was_edited(directory: Path, config: Config) -> list[str]:
-    """What somebody has changed in a run's ``config.yaml`` since: one line a key, by what its checkpoints say.
-
-    Args:
-        directory: of the run.
-        config: what the file holds now.
+    """List what differs between a run's ``config.yaml``, given as `config`, and its checkpoint, one line per key.
 
     Raises:
         RunError: the checkpoint cannot be read.
     """
     path = next((path for name in CHECKPOINT_NAMES if (path := directory / "checkpoints" / name).is_file()), None)
-    began = load_checkpoint(path).get("config") if path else None
-    if path is None or began is None:
+    saved = load_checkpoint(path).get("config") if path else None
+    if path is None or saved is None:
         return []
-    # The best epoch may have been before the run went on with other settings.
-    free = tuple(f"{key}." for key in CHANGEABLE_ON_RESUME) if path.name != CHECKPOINT_NAMES[0] else ()
-    return [line for line in diff_configs(began, config) if not line.startswith(free)]
+    # The best checkpoint may be older than a resume with other settings.
+    ignored = tuple(f"{key}." for key in CHANGEABLE_ON_RESUME) if path.name != CHECKPOINT_NAMES[0] else ()
+    return [line for line in diff_configs(saved, config) if not line.startswith(ignored)]
 
 
 def replace_data(config: Config, name: str) -> Config:
-    """A configuration with another set of ``conf/data``, its images of the size that the model is made for.
+    """A configuration with another data set of ``conf/data``, its images resized as the model requires.
 
     Raises:
-        ConfigError: there is no such set.
+        ConfigError: there is no such data set.
     """
-    other: Config = compose.compose_job([f"data={name}", f"seed={config['seed']}"])[0]["data"]
-    resize = {"resize": config["data"]["resize"]} if "resize" in other and "resize" in config["data"] else {}
-    return config | {"data": other | resize}
+    data: Config = compose.compose_job([f"data={name}", f"seed={config['seed']}"])[0]["data"]
+    resize = {"resize": config["data"]["resize"]} if "resize" in data and "resize" in config["data"] else {}
+    return config | {"data": data | resize}
 
 
-def relocate_data(config: Config, place: Path | None) -> Config:
-    """A configuration whose data are read from another folder, or file.
-
-    Args:
-        config: of a run.
-        place: where they are by now; None is where they were.
+def relocate_data(config: Config, path: Path | None) -> Config:
+    """A configuration that reads its data from another folder or file; None keeps the recorded one.
 
     Raises:
-        RunError: they are not read from anywhere.
+        RunError: the data are not read from files.
     """
-    if place is None:
+    if path is None:
         return config
-    key = next((key for key in SOURCES if key in config["data"]), None)
+    key = next((key for key in SOURCE_KEYS if key in config["data"]), None)
     if key is None:
-        raise RunError(f"--data-at {place}: these data are not read from anywhere; leave it out")
-    return config | {"data": config["data"] | {key: str(place.absolute())}}
+        raise RunError(f"--data-at {path}: this data set is not read from files; remove the option")
+    return config | {"data": config["data"] | {key: str(path.absolute())}}
 
 
 def resolve_checkpoint(directory: Path, name: str | None) -> tuple[Path, Checkpoint]:
-    """The checkpoint of that name, ``"best"`` or ``"last"``; for None the best, or the last where no best is kept.
+    """Find and load the checkpoint ``"best"`` or ``"last"``; None is the best, or the last if there is no best.
 
     Raises:
-        RunError: it is not there, or cannot be read.
+        RunError: it does not exist or cannot be read.
     """
-    kept = [
-        path
-        for path in (directory / "checkpoints" / name for name in reversed(CHECKPOINT_NAMES))
-        if path.is_file()
-    ]
-    found = next((path for path in kept if name in (None, path.stem)), None)
-    if found is None:
+    candidates = (directory / "checkpoints" / file for file in reversed(CHECKPOINT_NAMES))
+    saved = [path for path in candidates if path.is_file()]
+    path = next((path for path in saved if name in (None, path.stem)), None)
+    if path is None:
         missing = directory / "checkpoints" / f"{name or 'best'}.ckpt"
-        others = f"; choose --checkpoint {kept[0].stem}" if kept else ", nor does another: nothing was saved"
-        raise RunError(f"{missing} does not exist{others}")
+        hint = f"; choose --checkpoint {saved[0].stem}" if saved else "; the run has saved no checkpoint"
+        raise RunError(f"{missing} does not exist{hint}")
     try:
-        return found, load_checkpoint(found)
+        return path, load_checkpoint(path)
     except CorruptCheckpointError as error:
-        other = next((f"; choose --checkpoint {path.stem}" for path in kept if path != found), "")
-        raise CorruptCheckpointError(f"{error}{other}") from error
+        hint = next((f"; choose --checkpoint {other.stem}" for other in saved if other != path), "")
+        raise CorruptCheckpointError(f"{error}{hint}") from error
 
 
 def recorded_accelerator(directory: Path, config: Config) -> str:
-    """What a run was on, as ``trainer.accelerator`` takes it.
-
-    Args:
-        directory: of the run.
-        config: that it has recorded.
-    """
-    # `auto` was what the machine of the run had: with a GPU, that; a Mac's own is not recorded.
-    recorded = str(config["trainer"].get("accelerator", "auto"))
+    """The accelerator that a run with this configuration was trained on, as a value of ``trainer.accelerator``."""
+    accelerator = str(config["trainer"].get("accelerator", "auto"))
     environment = load_environment(directory)
-    if recorded != "auto" or "macOS" in environment.get("platform", "macOS"):
-        return recorded
+    # `auto` is resolved by the recorded GPUs; a Mac's GPU is not recorded.
+    if accelerator != "auto" or "macOS" in environment.get("platform", "macOS"):
+        return accelerator
     return "gpu" if environment.get("gpus") else "cpu"
 
 
 @contextmanager
 def use_recorded_threads(directory: Path) -> Iterator[None]:
-    """As many threads of torch as a run had: with others, sums are added up in another order.
-
-    Args:
-        directory: of the run; where it has not recorded them, there are as many as before.
-    """
+    """Set torch's number of threads to a run's, if recorded: it determines the order in which sums are added."""
     before, recorded = torch.get_num_threads(), load_environment(directory).get("torch_threads")
     if type(recorded) is int and recorded > 0:
         torch.set_num_threads(recorded)

@@ -80,11 +80,7 @@ def load_dynamo() -> ModuleType:
 
 
 class LazyLoader(importlib.abc.Loader):
-    """Creates a `LazyDynamoModule` instead of executing the package.
-
-    Args:
-        loader: the loader that executes it.
-    """
+    """Creates a `LazyDynamoModule` instead of executing the package with the given loader."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self.loader = loader

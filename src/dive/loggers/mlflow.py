@@ -23,8 +23,8 @@ class MLFlowLogger(loggers.MLFlowLogger):
     """Logs metrics and, once, the configuration to an MLflow run named like the run directory, and nothing else.
 
     The environment variable ``MLFLOW_TRACKING_URI``, never a configuration, sets the store; the default is
-    ``mlruns`` in the working directory. A resumed run continues the same MLflow run, by the ID in ``mlflow.id``, and
-    does not log again what MLflow has already.
+    ``mlruns`` in the working directory. A resumed run continues the same MLflow run, by the ID in ``mlflow.id``,
+    and does not log again what MLflow has already.
 
     Args:
         save_dir: the run directory.

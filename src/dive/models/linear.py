@@ -22,12 +22,12 @@ def linear(X: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 
 class LinearRegressionScratch(nn.Module):
-    """Weights drawn from ``N(0, sigma^2)``, bias zero, and `linear` (book 3.4.1).
+    """Linear regression with `linear`; weights initialized from ``N(0, sigma^2)``, bias zero (book 3.4.1).
 
     Args:
-        num_inputs: features of an example.
-        num_outputs: targets of an example.
-        sigma: standard deviation of the initial weights; 0 is the zero initialisation of exercise 3.4.6.
+        num_inputs: number of features.
+        num_outputs: number of targets.
+        sigma: standard deviation of the initial weights; 0 is the zero initialization of exercise 3.4.6.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int = 1, sigma: float = 0.01) -> None:
@@ -48,8 +48,8 @@ class LinearRegression(nn.Module):
     """The same model on `torch.nn.Linear` (book 3.5.1).
 
     Args:
-        num_inputs: features of an example.
-        num_outputs: targets of an example.
+        num_inputs: number of features.
+        num_outputs: number of targets.
         sigma: standard deviation of the initial weights; the bias starts at zero.
     """
 

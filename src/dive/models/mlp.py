@@ -21,9 +21,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def relu(X: Tensor) -> Tensor:
-    """The rectified linear unit, ``max(x, 0)`` element by element (book 5.1.2.1).
+    """The rectified linear unit, ``max(x, 0)`` elementwise (book 5.1.2.1).
 
-    The book's ``torch.max(X, 0)`` would give it the gradient 1/2 at 0, where `torch.relu` has 0; this has 0 too.
+    Its gradient at 0 is 0, as that of `torch.relu`; the book's ``torch.max(X, 0)`` has 1/2 there.
 
     Args:
         X: any shape.
@@ -38,9 +38,9 @@ class MLPScratch(nn.Module):
     """One hidden layer: ``relu(X W1 + b1) W2 + b2`` (book 5.2.1). Returns logits.
 
     Args:
-        num_inputs: pixels of an image.
-        num_outputs: classes.
-        num_hiddens: hidden units.
+        num_inputs: number of pixels.
+        num_outputs: number of classes.
+        num_hiddens: number of hidden units.
         sigma: standard deviation of the initial weights; biases start at zero.
     """
 
@@ -52,20 +52,20 @@ class MLPScratch(nn.Module):
         self.b2 = nn.Parameter(torch.zeros(num_outputs))
 
     def forward(self, X: Tensor) -> Tensor:
-        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels to logits ``(batch, num_outputs)``."""
+        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels each to logits ``(batch, num_outputs)``."""
         H = relu(linear(X.flatten(1), self.W1, self.b1))
         return linear(H, self.W2, self.b2)
 
 
 class MLP(nn.Module):
-    """Hidden layers of any number and width, each followed by its activation and dropout (book 5.2.2, 5.6).
+    """Any number of hidden layers, each followed by activation and dropout (book 5.2.2, 5.6).
 
     Args:
-        num_inputs: pixels of an image.
-        num_outputs: classes.
-        num_hiddens: width of each hidden layer, from the input on; ``[]`` is softmax regression.
+        num_inputs: number of pixels.
+        num_outputs: number of classes.
+        num_hiddens: width of each hidden layer, from input to output; ``[]`` is softmax regression.
         activation: one of `ACTIVATIONS`.
-        dropout: probability that a hidden unit is dropped in training, in ``[0, 1)``.
+        dropout: probability of dropping a hidden unit in training, in ``[0, 1)``.
 
     Raises:
         ValueError: an unknown activation, a width below 1, or a dropout outside ``[0, 1)``.
@@ -86,7 +86,7 @@ class MLP(nn.Module):
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; choose from {', '.join(ACTIVATIONS)}")
         if min(num_hiddens, default=1) < 1:
-            raise ValueError(f"num_hiddens must be at least 1 each, got {list(num_hiddens)}")
+            raise ValueError(f"each of num_hiddens must be at least 1, got {list(num_hiddens)}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         layers: list[nn.Module] = [nn.Flatten()]
@@ -98,5 +98,5 @@ class MLP(nn.Module):
         self.net = nn.Sequential(*layers, nn.Linear(num_inputs, num_outputs))
 
     def forward(self, X: Tensor) -> Tensor:
-        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels to logits ``(batch, num_outputs)``."""
+        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels each to logits ``(batch, num_outputs)``."""
         return self.net(X)

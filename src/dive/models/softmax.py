@@ -7,9 +7,9 @@ from dive.models.linear import linear
 
 
 def softmax(X: Tensor) -> Tensor:
-    """Rows of scores to rows of probabilities: ``exp(x_j) / sum_k exp(x_k)`` (book equation 4.1.3).
+    """Convert rows of scores to probabilities: ``exp(x_j) / sum_k exp(x_k)`` (book equation 4.1.3).
 
-    The row's maximum is subtracted first: it cancels in the fraction, and ``exp`` cannot overflow (book 4.5.2).
+    The maximum of each row is subtracted first: it cancels, and ``exp`` cannot overflow (book 4.5.2).
 
     Args:
         X: scores, ``(batch, num_classes)``.
@@ -26,13 +26,13 @@ def softmax(X: Tensor) -> Tensor:
 
 
 class SoftmaxRegressionScratch(nn.Module):
-    """Weights drawn from ``N(0, sigma^2)``, bias zero, `linear` and `softmax` (book 4.4.2).
+    """`linear` and `softmax`; weights initialized from ``N(0, sigma^2)``, bias zero (book 4.4.2).
 
-    Returns probabilities, so its loss is `dive.tasks.losses.cross_entropy`.
+    Returns probabilities, so that its loss is `dive.tasks.losses.cross_entropy`.
 
     Args:
-        num_inputs: pixels of an image.
-        num_outputs: classes.
+        num_inputs: number of pixels.
+        num_outputs: number of classes.
         sigma: standard deviation of the initial weights.
     """
 
@@ -42,7 +42,7 @@ class SoftmaxRegressionScratch(nn.Module):
         self.b = nn.Parameter(torch.zeros(num_outputs))
 
     def forward(self, X: Tensor) -> Tensor:
-        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels to probabilities ``(batch, num_outputs)``."""
+        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels each to probabilities ``(batch, num_outputs)``."""
         return softmax(linear(X.flatten(1), self.W, self.b))
 
 
@@ -50,8 +50,8 @@ class SoftmaxRegression(nn.Module):
     """A linear layer on flattened images (book 4.5.1). Returns logits, for `torch.nn.CrossEntropyLoss`.
 
     Args:
-        num_inputs: pixels of an image.
-        num_outputs: classes.
+        num_inputs: number of pixels.
+        num_outputs: number of classes.
     """
 
     def __init__(self, num_inputs: int, num_outputs: int) -> None:
@@ -59,5 +59,5 @@ class SoftmaxRegression(nn.Module):
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(num_inputs, num_outputs))
 
     def forward(self, X: Tensor) -> Tensor:
-        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels to logits ``(batch, num_outputs)``."""
+        """Classify: ``X: (batch, ...)`` of `num_inputs` pixels each to logits ``(batch, num_outputs)``."""
         return self.net(X)

@@ -1,4 +1,4 @@
-"""A notebook's comforts (book 3.2): classes written cell by cell, live curves, pictures, a trainer to read."""
+"""Helpers for notebooks (book 3.2): methods added cell by cell, live curves, image grids, a readable trainer."""
 
 from dive.notebook.classes import HyperParameters, add_to_class
 from dive.notebook.images import show_images

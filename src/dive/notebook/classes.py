@@ -1,4 +1,4 @@
-"""Classes written cell by cell (book 3.2.1)."""
+"""Define classes across notebook cells (book 3.2.1)."""
 
 import inspect
 from collections.abc import Callable, Iterable
@@ -8,13 +8,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def add_to_class(cls: type) -> Callable[[Function], Function]:
-    """Make the function that follows a method of a class, also of the objects that exist already (book 3.2.1).
+    """Decorator that adds a function to a class as a method, also for existing instances (book 3.2.1).
 
     Args:
         cls: the class.
 
     Raises:
-        TypeError: it is none.
+        TypeError: `cls` is not a class.
 
     >>> class Counter:
     ...     count = 0
@@ -28,32 +28,32 @@ def add_to_class(cls: type) -> Callable[[Function], Function]:
     if not isinstance(cls, type):
         raise TypeError(f"add_to_class takes a class: @add_to_class(MyClass), got {cls!r}")
 
-    def added(function: Function) -> Function:
+    def decorator(function: Function) -> Function:
         setattr(cls, function.__name__, function)
         return function
 
-    return added
+    return decorator
 
 
 class HyperParameters:
-    """Saves what its constructor was given as attributes of the same names (book 3.2.1).
+    """Mixin that saves the arguments of a constructor as attributes of the same names (book 3.2.1).
 
-    Beside `torch.nn.Module` it stands first, and modules are saved after ``super().__init__()``.
+    With `torch.nn.Module`, list it first among the base classes, and call ``super().__init__()`` before saving.
 
     Attributes:
-        hparams: what was saved, by name.
+        hparams: the saved arguments, by name.
     """
 
     hparams: dict[str, Any]
 
     def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
-        """Called in a constructor, save its arguments.
+        """Save the arguments of the calling constructor.
 
         Args:
-            ignore: the names of those that are not to be saved.
+            ignore: names of arguments not to save.
 
         Raises:
-            ValueError: a name to ignore is none of the arguments.
+            ValueError: a name in `ignore` is not an argument.
 
         >>> class Net(HyperParameters):
         ...     def __init__(self, num_hiddens, sigma=0.01, verbose=False):
@@ -61,7 +61,7 @@ class HyperParameters:
         >>> Net(256).hparams, Net(256).sigma
         ({'num_hiddens': 256, 'sigma': 0.01}, 0.01)
         """
-        constructor = inspect.currentframe().f_back  # type: ignore[union-attr]  # Python's own has frames
+        constructor = inspect.currentframe().f_back  # type: ignore[union-attr]  # None only outside CPython
         assert constructor is not None
         code, values = constructor.f_code, inspect.getargvalues(constructor)
         names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]

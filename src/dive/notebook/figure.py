@@ -1,4 +1,4 @@
-"""A figure that a notebook shows, whatever is set up there."""
+"""A matplotlib figure that notebooks display under any backend."""
 
 import io
 import sys
@@ -8,18 +8,18 @@ from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
-    """A matplotlib Figure that draws itself where it is the last line of a cell."""
+    """A matplotlib Figure that is displayed if it is the last expression of a cell."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, layout="constrained", **kwargs)
 
     def _repr_png_(self) -> bytes:
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", facecolor="white")
-        return drawn.getvalue()
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", facecolor="white")
+        return buffer.getvalue()
 
 
 def in_notebook() -> bool:
-    """Whether a notebook's kernel runs this, that shows pictures."""
+    """Whether this code runs in a notebook kernel, which can display images."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")

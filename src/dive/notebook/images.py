@@ -1,4 +1,4 @@
-"""Pictures of images (book 4.2.3)."""
+"""Plot images in a grid (book 4.2.3)."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,18 @@ def show_images(
     titles: Sequence[object] | None = None,
     scale: float = 1.0,
 ) -> NotebookFigure:
-    """Draw images in a grid, row by row (book 4.2.3).
+    """Plot images in a grid, row by row (book 4.2.3).
 
     Args:
-        images: ``(n, height, width)``, ``(n, 1, height, width)`` in grey, or ``(n, 3, height, width)`` in colours,
-            bytes (uint8) or floats in ``[0, 1]``, or a list of such; of more than fit in the grid, the first.
-        num_rows: rows of the grid.
-        num_cols: columns of the grid.
-        titles: what stands above each.
-        scale: inches of an image's side.
+        images: ``(n, height, width)``, grayscale ``(n, 1, height, width)`` or RGB ``(n, 3, height, width)``, as
+            uint8 or floats in ``[0, 1]``, or a list of images; those that do not fit in the grid are left out.
+        num_rows: number of rows of the grid.
+        num_cols: number of columns of the grid.
+        titles: the title of each image.
+        scale: side length of an image in inches.
 
     Raises:
-        ValueError: the images have another shape or other numbers, or there are fewer titles than images drawn.
+        ValueError: the images have another shape or range, or there are fewer titles than plotted images.
     """
     images = torch.stack(list(images)) if isinstance(images, list | tuple) else torch.as_tensor(images)
     if images.ndim == 3:
@@ -36,21 +36,21 @@ def show_images(
             "images must be (n, height, width), (n, 1, height, width) or (n, 3, height, width), "
             f"got {tuple(images.shape)}"
         )
-    drawn = images[: num_rows * num_cols].detach().cpu()
-    if titles is not None and len(titles) < len(drawn):
-        raise ValueError(f"titles must be as many as the images drawn, {len(drawn)}, got {len(titles)}")
-    brightest = 255 if drawn.dtype == torch.uint8 else 1
-    drawn = drawn if drawn.dtype == torch.uint8 else drawn.float()
-    if drawn.numel() and (drawn.min() < 0 or drawn.max() > brightest):
-        raise ValueError(f"images must be bytes or lie in [0, 1], got {drawn.min():g} to {drawn.max():g}")
-    words = [str(title) for title in titles or ()]
-    lines = max((word.count("\n") + 1 for word in words), default=0)
+    shown = images[: num_rows * num_cols].detach().cpu()
+    if titles is not None and len(titles) < len(shown):
+        raise ValueError(f"titles must have one entry for each of the {len(shown)} images, got {len(titles)}")
+    vmax = 255 if shown.dtype == torch.uint8 else 1
+    shown = shown if shown.dtype == torch.uint8 else shown.float()
+    if shown.numel() and (shown.min() < 0 or shown.max() > vmax):
+        raise ValueError(f"images must be uint8 or lie in [0, 1], got {shown.min():g} to {shown.max():g}")
+    labels = [str(title) for title in titles or ()]
+    lines = max((label.count("\n") + 1 for label in labels), default=0)
     figure = NotebookFigure(figsize=(scale * num_cols, (scale + 0.16 * lines) * num_rows))
-    for place, axes in enumerate(figure.subplots(num_rows, num_cols, squeeze=False).flat):
+    for i, axes in enumerate(figure.subplots(num_rows, num_cols, squeeze=False).flat):
         axes.set_axis_off()
-        if place < len(drawn):
-            image = drawn[place].permute(1, 2, 0).numpy()
-            axes.imshow(image.squeeze(2) if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=brightest)
-            if words:
-                axes.set_title(words[place], fontsize=8, pad=2)
+        if i < len(shown):
+            image = shown[i].permute(1, 2, 0).numpy()
+            axes.imshow(image.squeeze(2) if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=vmax)
+            if labels:
+                axes.set_title(labels[i], fontsize=8, pad=2)
     return figure

@@ -1,4 +1,4 @@
-"""A trainer to read (book 3.2.4, 3.4.4): what Lightning is measured against."""
+"""A minimal, readable trainer (book 3.2.4, 3.4.4): the reference for Lightning's results."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,25 +12,25 @@ from dive.tasks.task import Task
 
 
 class Trainer:
-    """Fits any task to any data on the CPU, with nothing hidden; the same weights as Lightning's, step by step.
+    """Fits a task to data on the CPU in a plain loop; its weights equal Lightning's after each step.
 
     Args:
-        max_epochs: passes over the training examples.
-        gradient_clip_val: the largest norm that all gradients together may have; None for no bound.
-        board: draws the metrics.
+        max_epochs: number of epochs.
+        gradient_clip_val: maximum norm of all gradients together; None turns clipping off.
+        board: plots the metrics.
 
     Attributes:
         history: the metrics of each epoch, by name.
 
     Raises:
-        ValueError: `max_epochs` or `gradient_clip_val` cannot be.
+        ValueError: `max_epochs` or `gradient_clip_val` is out of range.
     """
 
     def __init__(
         self, max_epochs: int, gradient_clip_val: float | None = None, board: ProgressBoard | None = None
     ) -> None:
         if not isinstance(max_epochs, int) or max_epochs < 1:
-            raise ValueError(f"max_epochs must be a whole number of at least 1, got {max_epochs!r}")
+            raise ValueError(f"max_epochs must be an integer of at least 1, got {max_epochs!r}")
         if gradient_clip_val is not None and not gradient_clip_val > 0:
             raise ValueError(f"gradient_clip_val must be above 0, got {gradient_clip_val}")
         self.max_epochs = max_epochs
@@ -40,21 +40,21 @@ class Trainer:
         self.history: list[dict[str, float]] = []
 
     def prepare_data(self, data: InMemoryDataModule) -> None:
-        """Get the set, and ask for its batches."""
+        """Load the data and create the data loaders."""
         data.prepare_data()
         data.setup("fit")
-        self.train_batches: Any = data.train_dataloader()
-        self.val_batches: Any = data.val_dataloader()
+        self.train_dataloader: Any = data.train_dataloader()
+        self.val_dataloader: Any = data.val_dataloader()
 
     def prepare_model(self, task: Task) -> None:
-        """Take the task's model and its optimizer, and its scheduler where it has one."""
+        """Create the optimizer and the optional scheduler of the task."""
         self.task = task
         configured = task.configure_optimizers()
         self.optimizer = configured["optimizer"]
         self.scheduler = configured.get("lr_scheduler")
 
     def fit(self, task: Task, data: InMemoryDataModule) -> None:
-        """Train a task's model on data for `max_epochs`, from the weights that it has; `history` begins anew."""
+        """Train the model of a task for `max_epochs` from its current weights; resets `history`."""
         self.prepare_data(data)
         self.prepare_model(task)
         self.history = []
@@ -65,10 +65,10 @@ class Trainer:
             self.board.show()
 
     def fit_epoch(self) -> None:
-        """Show each training example once; then measure on the validation split."""
+        """Train for one epoch, then compute the metrics on the validation split."""
         self.task.train()
-        self.train_batches.batch_sampler.set_epoch(self.epoch)
-        for batch_idx, batch in enumerate(self.train_batches):
+        self.train_dataloader.batch_sampler.set_epoch(self.epoch)
+        for batch_idx, batch in enumerate(self.train_dataloader):
             loss = self.task.training_step(batch, batch_idx)
             self.optimizer.zero_grad()
             loss.backward()
@@ -80,11 +80,11 @@ class Trainer:
 
         self.task.eval()
         with torch.no_grad():
-            for batch_idx, batch in enumerate(self.val_batches):
+            for batch_idx, batch in enumerate(self.val_dataloader):
                 self.task.validation_step(batch, batch_idx)
-        self._tell()
+        self._log_metrics()
 
-    def _tell(self) -> None:
+    def _log_metrics(self) -> None:
         means = {stage: self.task.means[stage].compute() for stage in ("train", "val")}
         metrics = {f"{stage}/{name}": float(value) for stage in means for name, value in means[stage].items()}
         self.history.append(metrics)
@@ -95,16 +95,16 @@ class Trainer:
 
 @torch.no_grad()
 def clip_gradients(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Shorten all gradients alike where their common norm is above a bound: ``g <- min(1, bound / |g|) g``.
+    """Scale all gradients if their total norm exceeds a maximum: ``g <- min(1, max_norm / |g|) g`` (book 9.5.3).
 
-    `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm, so its gradients are shorter by as little (book 9.5.3).
+    `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm, so that its gradients are slightly smaller.
 
     Args:
-        params: tensors of any shape; those without a gradient stay as they are.
-        max_norm: the bound.
+        params: of any shape; those without a gradient are skipped.
+        max_norm: the maximum.
 
     Returns:
-        The norm as it was, a scalar.
+        The norm before clipping, a scalar.
 
     >>> w = nn.Parameter(torch.zeros(2))
     >>> w.grad = torch.tensor([3.0, 4.0])

@@ -47,7 +47,7 @@ class Run:
     Args:
         directory: new, or empty except for Hydra's own files; with `resume`, the directory of an earlier run.
         config: the resolved configuration.
-        command: the command that repeats the run; by default, the command line of this process.
+        command: the command that repeats the run; if empty, the command line of this process.
         resume: resume the run in this directory.
         quiet: log to the file only, not to the terminal.
 
@@ -61,12 +61,15 @@ class Run:
 
     directory: Path
     config: dict[str, Any]
-    command: str | None = None
+    command: str = ""
     resume: bool = False
     quiet: bool = False
     checkpoint: Path | None = field(default=None, init=False)
     _start: float = field(default_factory=time.perf_counter, init=False)
     _stack: ExitStack = field(default_factory=ExitStack, init=False)
+
+    def __post_init__(self) -> None:
+        self.command = self.command or provenance.command()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -108,7 +111,7 @@ class Run:
     def _write_metadata(self) -> None:
         (self.directory / "result.json").unlink(missing_ok=True)
         with (self.directory / "command.txt").open("a") as file:
-            file.write(f"{self.command or provenance.command()}\n")
+            file.write(f"{self.command}\n")
         atomic_write(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         atomic_write(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
         atomic_write(self.directory / "code.diff", provenance.code_diff())

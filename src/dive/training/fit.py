@@ -19,6 +19,7 @@ from dive.runs.record import Config
 from dive.runs.run import Run
 from dive.tasks.task import Task
 from dive.training import instantiate, result, tuner
+from dive.training.lr_finder import find_lr
 from dive.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -65,17 +66,12 @@ def execute(config: Config, run: Run) -> TrainResult:
         config: resolved and validated.
         run: an entered run, which records the outcome.
     """
-    tuner_name = requested_tuner(config)
-    return fit_and_test(config, run) if tuner_name is None else run_tuner(tuner_name, config, run)
+    name = requested_tuner(config)
+    return fit_and_test(config, run) if name is None else run_tuner(name, config, run)
 
 
 def fit_and_test(config: Config, run: Run) -> TrainResult:
-    """Fit the configured model, test its best epoch and record the result.
-
-    Args:
-        config: resolved and validated.
-        run: an entered run, which records the outcome.
-    """
+    """Fit the configured model, test its best epoch and record the result; arguments as of `execute`."""
     data, task, trainer = _instantiate(config, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
@@ -92,14 +88,16 @@ def fit_and_test(config: Config, run: Run) -> TrainResult:
 def run_tuner(name: str, config: Config, run: Run) -> TrainResult:
     """Find a learning rate or batch size, record it and log the command that trains with it.
 
-    Args:
-        name: of the tuner, from `requested_tuner`.
-        config: resolved and validated.
-        run: an entered run, which records the outcome.
+    Raises:
+        ConfigError: there are several processes.
+        RunError: no value was found.
     """
     data, task, trainer = _instantiate(tuner.isolated_config(config), run)
 
-    suggested = tuner.run_tuner(name, config, trainer, task, data)
+    if trainer.world_size > 1:
+        raise ConfigError(f"{name}=true: runs in one process only; set trainer.devices=1")
+    find = {"find_lr": find_lr, "find_batch_size": tuner.find_batch_size}[name]
+    suggested = find(trainer, task, data, **config["tune"][name])
 
     outcome = result.collect_result(trainer, config) | {name.replace("find", "suggested"): suggested}
     run.finish(outcome)

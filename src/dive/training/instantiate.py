@@ -32,7 +32,7 @@ def instantiate_run(config: Config) -> Run:
     return Run(
         Path(hydra.runtime.output_dir),
         config,
-        command=shlex.join(["python", "train.py", *overrides]) if in_sweep else None,
+        command=shlex.join(["python", "train.py", *overrides]) if in_sweep else "",
         resume=config["resume"] is not None,
         quiet=in_sweep,
     )
@@ -50,11 +50,11 @@ def instantiate_datamodule(config: Config) -> InMemoryDataModule:
 
 
 def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
-    """The task with its loss and optimizer, around a model that fits the shape of the data.
+    """The task with loss and optimizer, around a model that fits the shape of the data.
 
     Raises:
-        ConfigError: the task does not fit the data, does not compute the monitored metric, or a constructor refuses
-            an argument; the optimizer is constructed here once, to find its errors before data are loaded.
+        ConfigError: the task does not fit the data or lacks the monitored metric, or an argument is refused; the
+            optimizer is constructed once, to find its errors before data are loaded.
     """
     task: Task = _instantiate(
         config,

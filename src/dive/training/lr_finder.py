@@ -29,11 +29,8 @@ def find_lr(trainer: Trainer, task: Task, data: InMemoryDataModule, **arguments:
     Lightning's own suggestion is the rate at which the loss falls most steeply with respect to the rate itself.
     Among the smallest rates any noise is a steep slope: it suggests 1e-7 for a regression that needs 0.1.
 
-    Args:
-        trainer: writes ``lr_find.csv`` and ``lr_find.png`` to its root directory.
-        task: the task to train.
-        data: the data module to train on.
-        **arguments: of `pytorch_lightning.tuner.Tuner.lr_find`.
+    Other arguments are those of `pytorch_lightning.tuner.Tuner.lr_find`. The task keeps its weights. The curve is
+    written to ``lr_find.csv`` and ``lr_find.png`` in the trainer's root directory.
 
     Raises:
         RunError: the curve has too few points or no minimum, see `suggest_lr`.
@@ -43,15 +40,12 @@ def find_lr(trainer: Trainer, task: Task, data: InMemoryDataModule, **arguments:
     rates, losses = found.results["lr"], debias_ema(found.results["loss"])
     rates = rates[: len(losses)]
     folder = Path(trainer.default_root_dir)
-    rows = [
-        {"step": step, "lr": lr, "loss": loss} for step, (lr, loss) in enumerate(zip(rates, losses, strict=True))
-    ]
+    points = enumerate(zip(rates, losses, strict=True))
+    rows = [{"step": step, "lr": lr, "loss": loss} for step, (lr, loss) in points]
     write_csv(folder / "lr_find.csv", ["step", "lr", "loss"], rows)
     suggested = suggest_lr(rates, losses)
     plot_lr_curve(rates, losses, suggested, folder / "lr_find.png")
-    log.info(
-        "the loss was lowest at a learning rate of about %.3g; suggested: a tenth, %g", 10 * suggested, suggested
-    )
+    log.info("the loss was lowest near lr=%.3g; suggested: a tenth, %g", 10 * suggested, suggested)
     log.info("curve: %s", folder / "lr_find.png")
     return suggested
 

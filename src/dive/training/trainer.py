@@ -25,7 +25,7 @@ def is_accelerator_available(accelerator: str) -> bool:
 
 
 class Trainer(pl.Trainer):
-    """A `pytorch_lightning.Trainer` that can compile the model, and uses dive's training loop and checkpoint files.
+    """A `pytorch_lightning.Trainer` that can compile the model, with a faster loop and atomic checkpoints.
 
     Args:
         steps_per_execution: maximum number of training steps between two returns to Lightning's bookkeeping, see

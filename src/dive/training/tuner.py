@@ -1,4 +1,4 @@
-"""Learning-rate and batch-size finder, which run instead of training."""
+"""What learning-rate and batch-size finder share, and the latter; they run instead of training."""
 
 import logging
 import math
@@ -9,10 +9,9 @@ from pytorch_lightning.tuner import Tuner
 
 from dive.config.tuner_request import TUNED_KEYS
 from dive.data.datamodule import InMemoryDataModule
-from dive.errors import ConfigError, RunError
+from dive.errors import RunError
 from dive.runs.record import Config
 from dive.tasks.task import Task
-from dive.training.lr_finder import find_lr
 from dive.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -24,42 +23,12 @@ def isolated_config(config: Config) -> Config:
     return {**config, "callbacks": {}, "logger": {}, "trainer": {**config["trainer"], **forever}}
 
 
-def run_tuner(name: str, config: Config, trainer: Trainer, task: Task, data: InMemoryDataModule) -> float | int:
-    """Run a tuner; what it measures is written to the run directory.
-
-    Args:
-        name: of the tuner, from `requested_tuner`.
-        config: the resolved configuration.
-        trainer: instantiated from the `isolated_config`.
-        task: the task to train; its weights are restored afterwards.
-        data: the data module to train on; afterwards it has the batch size that was tried last.
-
-    Returns:
-        The suggested value for the key in `TUNED_KEYS`.
-
-    Raises:
-        ConfigError: there are several processes.
-        RunError: no value was found.
-    """
-    if trainer.world_size > 1:
-        raise ConfigError(f"{name}=true: runs in one process only; set trainer.devices=1")
-    if name == "find_batch_size":
-        return find_batch_size(trainer, task, data, **config["tune"]["find_batch_size"])
-    return find_lr(trainer, task, data, **config["tune"]["find_lr"])
-
-
 def find_batch_size(
     trainer: Trainer, task: Task, data: InMemoryDataModule, init_val: int, max_val: int, steps_per_trial: int
 ) -> int:
-    """Double the batch size from `init_val` on and return the largest one that fits in memory.
+    """Double the batch size from `init_val` up to `max_val` and return the largest one that fits in memory.
 
-    Args:
-        trainer: runs the trials.
-        task: the task to train.
-        data: the data module to train on.
-        init_val: the first batch size.
-        max_val: upper bound.
-        steps_per_trial: training steps for each batch size.
+    The task keeps its weights; the data module is left with the batch size that was tried last.
 
     Raises:
         RunError: not even a batch of one example fits.

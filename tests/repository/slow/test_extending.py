@@ -1,4 +1,4 @@
-"""A team follows docs/extending.md to the letter: the model and the data set train, and the remaining tests pass."""
+"""Following docs/extending.md to the letter: the model and the data set train, and the remaining tests pass."""
 
 import json
 import re

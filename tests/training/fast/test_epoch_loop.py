@@ -1,4 +1,4 @@
-"""Several steps at once against one at a time: the same bits everywhere, Lightning's own steps where needed."""
+"""Fast steps equal Lightning's bit for bit, and Lightning's own steps run where they are needed."""
 
 import os
 import signal
@@ -40,97 +40,109 @@ MLP = (
     "trainer.max_epochs=3",
 )
 SETTINGS = {
-    "as it is": LINEAR,
-    "from scratch, with decay in the loss": (
+    "defaults": LINEAR,
+    "from scratch, weight decay in the loss": (
         "model=linear_regression_scratch",
         *LINEAR[1:],
         "task.weight_decay=1",
     ),
-    "dropout, momentum, a scheduler": MLP,
+    "dropout, momentum, scheduler": MLP,
     "Adam": (*(word for word in MLP if not word.startswith("optimizer")), "optimizer=adamw"),
-    "clipped": (*LINEAR, "trainer.gradient_clip_val=0.1"),
-    "clipped by value": (*LINEAR, "trainer.gradient_clip_val=0.1", "+trainer.gradient_clip_algorithm=value"),
-    "validated within epochs": (*LINEAR, "+trainer.val_check_interval=3"),
-    "validated across epochs": (*LINEAR, "+trainer.val_check_interval=7", "+trainer.check_val_every_n_epoch=null"),
-    "a part of the batches": (*LINEAR, "trainer.limit_train_batches=5"),
-    "a number of steps": (*LINEAR, "+trainer.max_steps=13"),
+    "gradient clipping by norm": (*LINEAR, "trainer.gradient_clip_val=0.1"),
+    "gradient clipping by value": (
+        *LINEAR,
+        "trainer.gradient_clip_val=0.1",
+        "+trainer.gradient_clip_algorithm=value",
+    ),
+    "validation within epochs": (*LINEAR, "+trainer.val_check_interval=3"),
+    "validation across epochs": (
+        *LINEAR,
+        "+trainer.val_check_interval=7",
+        "+trainer.check_val_every_n_epoch=null",
+    ),
+    "limited batches": (*LINEAR, "trainer.limit_train_batches=5"),
+    "max_steps": (*LINEAR, "+trainer.max_steps=13"),
     "double precision": (*LINEAR, "trainer.precision=64-true"),
-    "half of the bits": (*MLP, "trainer.precision=bf16-mixed"),
-    "saved within epochs": (*LINEAR, "callbacks.last.every_n_steps=4"),
+    "bfloat16": (*MLP, "trainer.precision=bf16-mixed"),
+    "checkpoints within epochs": (*LINEAR, "callbacks.last.every_n_steps=4"),
 }
-OWN = {
-    "accumulated": (*LINEAR, "+trainer.accumulate_grad_batches=2"),
-    "profiled": (*LINEAR, "trainer.profiler=simple"),
-    "saved within epochs": SETTINGS["saved within epochs"],
+LIGHTNING_STEPS = {
+    "accumulated gradients": (*LINEAR, "+trainer.accumulate_grad_batches=2"),
+    "profiler": (*LINEAR, "trainer.profiler=simple"),
+    "checkpoints within epochs": SETTINGS["checkpoints within epochs"],
 }
 
 Fit = Callable[..., Any]
 
 
 @pytest.fixture
-def lightnings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches of an epoch, by number, that Lightning itself has stepped on."""
-    stepped: list[int] = []
+def lightning_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the indices of the batches on which Lightning itself takes a step."""
+    batches: list[int] = []
     advance = _TrainingEpochLoop.advance
 
-    def noted(loop: _TrainingEpochLoop, data_fetcher: Any) -> None:
+    def record_advance(loop: _TrainingEpochLoop, data_fetcher: Any) -> None:
         advance(loop, data_fetcher)
-        stepped.append(loop.batch_idx)
-
-    monkeypatch.setattr(_TrainingEpochLoop, "advance", noted)
-    return stepped
-
-
-@pytest.mark.parametrize("overrides", SETTINGS.values(), ids=SETTINGS)
-def test_several_steps_at_once_leave_what_single_steps_leave(
-    overrides: tuple[str, ...],
-    train: Callable[..., Any],
-    differences: Callable[[Path, Path], list[str]],
-    lightnings: list[int],
-) -> None:
-    alone = train("trainer=cpu", *overrides, "trainer.steps_per_execution=1")
-    all_steps = len(lightnings)
-    lightnings.clear()
-    for steps in (4, 50):
-        together = train("trainer=cpu", *overrides, f"trainer.steps_per_execution={steps}")
-        apart = differences(alone.directory, together.directory)
-        assert sorted(line.partition(": ")[0] for line in apart) == [  # nothing but what the run was told
-            f".{kept}.config.trainer.steps_per_execution" for kept in ("best", "last")
-        ]
-        assert together.result["steps"] == all_steps
-    assert len(lightnings) == (2 * all_steps if overrides in OWN.values() else 0)
-
-
-@pytest.mark.parametrize("overrides", OWN.values(), ids=OWN)
-def test_what_happens_between_steps_happens(overrides: tuple[str, ...], fit: Fit, lightnings: list[int]) -> None:
-    fit(*overrides)
-    assert lightnings == [*range(10), *range(10)]
-
-
-@pytest.fixture
-def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The batches of an epoch, by number, after which the loop looks what else is to do."""
-    batches: list[int] = []
-    on_advance_end = FastTrainingEpochLoop.on_advance_end
-
-    def noted(loop: FastTrainingEpochLoop, data_fetcher: Any) -> None:
         batches.append(loop.batch_idx)
-        on_advance_end(loop, data_fetcher)
 
-    monkeypatch.setattr(FastTrainingEpochLoop, "on_advance_end", noted)
+    monkeypatch.setattr(_TrainingEpochLoop, "advance", record_advance)
     return batches
 
 
-def test_the_loop_looks_up_after_the_steps_that_something_follows(fit: Fit, looked_up: list[int]) -> None:
+@pytest.mark.parametrize("overrides", SETTINGS.values(), ids=SETTINGS)
+def test_fast_steps_equal_lightning_s_steps(
+    overrides: tuple[str, ...],
+    train: Callable[..., Any],
+    differences: Callable[[Path, Path], list[str]],
+    lightning_steps: list[int],
+) -> None:
+    single = train("trainer=cpu", *overrides, "trainer.steps_per_execution=1")
+    num_steps = len(lightning_steps)
+    lightning_steps.clear()
+    for steps in (4, 50):
+        several = train("trainer=cpu", *overrides, f"trainer.steps_per_execution={steps}")
+        changed = differences(single.directory, several.directory)
+        assert sorted(line.partition(": ")[0] for line in changed) == [  # only the setting itself
+            f".{name}.config.trainer.steps_per_execution" for name in ("best", "last")
+        ]
+        assert several.result["steps"] == num_steps
+    assert len(lightning_steps) == (2 * num_steps if overrides in LIGHTNING_STEPS.values() else 0)
+
+
+@pytest.mark.parametrize("overrides", LIGHTNING_STEPS.values(), ids=LIGHTNING_STEPS)
+def test_lightning_takes_the_steps_where_something_happens_between_them(
+    overrides: tuple[str, ...], fit: Fit, lightning_steps: list[int]
+) -> None:
+    fit(*overrides)
+    assert lightning_steps == [*range(10), *range(10)]
+
+
+@pytest.fixture
+def returns_to_lightning(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the indices of the batches after which the loop returns to Lightning."""
+    batches: list[int] = []
+    on_advance_end = FastTrainingEpochLoop.on_advance_end
+
+    def record_advance_end(loop: FastTrainingEpochLoop, data_fetcher: Any) -> None:
+        batches.append(loop.batch_idx)
+        on_advance_end(loop, data_fetcher)
+
+    monkeypatch.setattr(FastTrainingEpochLoop, "on_advance_end", record_advance_end)
+    return batches
+
+
+def test_the_loop_returns_to_lightning_before_validation_and_at_the_end(
+    fit: Fit, returns_to_lightning: list[int]
+) -> None:
     fit(*LINEAR, "trainer.steps_per_execution=4", "trainer.max_epochs=1")
-    assert looked_up == [3, 7, 9]
-    looked_up.clear()
+    assert returns_to_lightning == [3, 7, 9]
+    returns_to_lightning.clear()
     fit(*LINEAR, "trainer.steps_per_execution=4", "trainer.max_epochs=1", "+trainer.val_check_interval=5")
-    assert looked_up == [3, 4, 7, 9]
+    assert returns_to_lightning == [3, 4, 7, 9]
 
 
-class Told(pl.Callback):
-    """Has a hook around batches, and notes which it is called for."""
+class BatchRecorder(pl.Callback):
+    """Records the batches for which its hook is called."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -138,12 +150,12 @@ class Told(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, idx: int
     ) -> None:
-        """Note the batch."""
+        """Record the batch."""
         self.batches.append(idx)
 
 
-class Sees(ProgressBar):
-    """A progress bar that notes how often it is called for, and what it shows."""
+class RecordingProgressBar(ProgressBar):
+    """A progress bar that records what it shows."""
 
     def __init__(self, refresh_rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdout.isatty", lambda: True)
@@ -151,13 +163,13 @@ class Sees(ProgressBar):
         self.shown: list[int] = []
 
     def on_train_batch_end(self, *arguments: Any) -> None:
-        """Note what the bar shows."""
+        """Record the position of the bar."""
         super().on_train_batch_end(*arguments)
         self.shown.append(self.train_progress_bar.n)
 
 
-class Wanting(RegressionTask):
-    """A task that takes its steps in its own way."""
+class LoggingTask(RegressionTask):
+    """A task with a training step of its own."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Log at each step."""
@@ -166,16 +178,16 @@ class Wanting(RegressionTask):
         return loss
 
 
-class Flipping(SyntheticRegression):
-    """A data module that changes its batches on the way."""
+class FlippingData(SyntheticRegression):
+    """A data module that overrides a batch transfer hook."""
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Turn them around."""
+        """Reverse the batch."""
         return batch[0].flip(0), batch[1].flip(0)
 
 
 def trainer(folder: Path, *callbacks: pl.Callback, steps: int = 50, **settings: Any) -> Trainer:
-    """Of one epoch, with these observers."""
+    """A trainer for one epoch with these callbacks."""
     return Trainer(
         steps_per_execution=steps,
         accelerator="cpu",
@@ -191,43 +203,43 @@ def trainer(folder: Path, *callbacks: pl.Callback, steps: int = 50, **settings: 
 
 
 def data(kind: type[SyntheticRegression] = SyntheticRegression) -> SyntheticRegression:
-    """Ten batches."""
+    """A data module with ten training batches."""
     return kind(w=[2.0, -3.4], b=4.2, noise=0.1, num_train=40, num_val=8, batch_size=4)
 
 
 def task(kind: type[RegressionTask] = RegressionTask, loss: Any = None) -> RegressionTask:
-    """Linear regression."""
+    """A linear regression task."""
     return kind(LinearRegression(2), loss or nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
 
 
-def test_a_hook_around_batches_is_called_for_each(tmp_path: Path) -> None:
-    told = Told()
-    trainer(tmp_path, told, enable_progress_bar=False).fit(task(), data())
-    assert told.batches == list(range(10))
+def test_a_batch_hook_is_called_for_each_batch(tmp_path: Path) -> None:
+    recorder = BatchRecorder()
+    trainer(tmp_path, recorder, enable_progress_bar=False).fit(task(), data())
+    assert recorder.batches == list(range(10))
 
 
-@pytest.mark.parametrize("kinds", [(Wanting, SyntheticRegression), (RegressionTask, Flipping)])
-def test_own_ways_are_kept(
-    kinds: tuple[type[RegressionTask], type[SyntheticRegression]], tmp_path: Path, lightnings: list[int]
+@pytest.mark.parametrize("kinds", [(LoggingTask, SyntheticRegression), (RegressionTask, FlippingData)])
+def test_overridden_steps_and_transfer_hooks_are_left_to_lightning(
+    kinds: tuple[type[RegressionTask], type[SyntheticRegression]], tmp_path: Path, lightning_steps: list[int]
 ) -> None:
     trainer(tmp_path, enable_progress_bar=False).fit(task(kinds[0]), data(kinds[1]))
-    assert lightnings == list(range(10))
+    assert lightning_steps == list(range(10))
 
 
 @pytest.mark.parametrize("refresh_rate", [4, 50])
-def test_the_progress_bar_shows_what_it_shows_at_single_steps(
+def test_the_progress_bar_shows_the_same_as_with_single_steps(
     refresh_rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = []
     for steps in (1, 50):
-        bar = Sees(refresh_rate, monkeypatch)
+        bar = RecordingProgressBar(refresh_rate, monkeypatch)
         trainer(tmp_path, bar, steps=steps).fit(task(), data())
         shown.append(list(dict.fromkeys(bar.shown)))
     assert shown[0][-1] == 10
     assert shown[1] == [n for n in shown[0] if n > 0]
 
 
-def test_a_signal_is_heeded_after_the_step_that_it_comes_in(tmp_path: Path) -> None:
+def test_a_signal_takes_effect_after_the_current_step(tmp_path: Path) -> None:
     calls: list[int] = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -242,7 +254,7 @@ def test_a_signal_is_heeded_after_the_step_that_it_comes_in(tmp_path: Path) -> N
     assert checkpoint_io.load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 4
 
 
-def test_an_optimizer_may_call_for_the_gradients_as_often_as_it_likes(tmp_path: Path) -> None:
+def test_an_optimizer_may_call_its_closure_several_times(tmp_path: Path) -> None:
     weights = []
     for steps in (1, 50):
         torch.manual_seed(0)
@@ -255,33 +267,37 @@ def test_an_optimizer_may_call_for_the_gradients_as_often_as_it_likes(tmp_path: 
     assert torch.equal(*weights)
 
 
-class Waits(TorchDispatchMode):
-    """Notes each operation that would have the program wait for a device, and who asked for it."""
+class SyncRecorder(TorchDispatchMode):
+    """Records the callers of operations that synchronize with the device."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.where: list[str] = []
+        self.callers: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation."""
+        """Run the operation and record its callers."""
         if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
-            self.where += [frame.name for frame in traceback.extract_stack() if "dive" in frame.filename]
+            self.callers += [frame.name for frame in traceback.extract_stack() if "dive" in frame.filename]
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("clipped", [None, 0.5])
-def test_no_step_waits_for_the_device(clipped: float | None, tmp_path: Path) -> None:
-    waits = Waits()
+@pytest.mark.parametrize("clip_val", [None, 0.5])
+def test_no_step_synchronizes_with_the_device(clip_val: float | None, tmp_path: Path) -> None:
+    syncs = SyncRecorder()
     fitting = trainer(
-        tmp_path, TerminateOnNonFinite(), ThroughputMonitor(), gradient_clip_val=clipped, enable_progress_bar=False
+        tmp_path,
+        TerminateOnNonFinite(),
+        ThroughputMonitor(),
+        gradient_clip_val=clip_val,
+        enable_progress_bar=False,
     )
-    with waits:
-        assert bool(torch.ones(1))  # it does note
+    with syncs:
+        assert bool(torch.ones(1))  # is recorded
         fitting.fit(task(), data())
-    at_the_ends = {"log_epoch", "on_train_epoch_end", "on_validation_end", "_look_at_weights"}
-    assert waits.where
-    assert not {"_take_bare_steps", "training_step", "validation_step"} & set(waits.where)
-    assert at_the_ends & set(waits.where)
+    at_epoch_ends = {"log_epoch_metrics", "on_train_epoch_end", "on_validation_end"}
+    assert syncs.callers
+    assert not {"_run_fast_steps", "training_step", "validation_step"} & set(syncs.callers)
+    assert at_epoch_ends & set(syncs.callers)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
@@ -298,11 +314,11 @@ def test_a_compiled_model_takes_the_same_steps(backend: str, tmp_path: Path) -> 
     assert torch.allclose(*metrics, rtol=1e-6)
 
 
-def test_outputs_that_a_compiled_model_writes_over_are_copied() -> None:
+def test_outputs_that_a_compiled_model_overwrites_are_copied() -> None:
     shared = torch.zeros(2, 1)
 
-    class Graph(nn.Module):
-        """Writes all of its outputs into the same memory, as a CUDA graph does."""
+    class GraphModel(nn.Module):
+        """Writes its outputs to the same memory each time, as a CUDA graph does."""
 
         def forward(self, X: Tensor) -> Tensor:
             """The sum of the batch."""
@@ -310,7 +326,7 @@ def test_outputs_that_a_compiled_model_writes_over_are_copied() -> None:
                 shared.fill_(X.sum())
             return shared.detach()
 
-    graph = Graph()
+    graph = GraphModel()
     graph._compiled_call_impl = graph.forward
     compiled = RegressionTask(graph, nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
     for value in (1.0, 2.0):
@@ -319,11 +335,11 @@ def test_outputs_that_a_compiled_model_writes_over_are_copied() -> None:
 
 
 @pytest.mark.parametrize("precision", ["high", "highest"])
-def test_the_precision_of_matrix_products_is_a_setting(precision: Any, tmp_path: Path) -> None:
+def test_matmul_precision_is_set(precision: Any, tmp_path: Path) -> None:
     trainer(tmp_path, matmul_precision=precision)
     assert torch.get_float32_matmul_precision() == precision
 
 
-def test_no_steps_at_once_are_refused() -> None:
+def test_steps_per_execution_must_be_positive() -> None:
     with pytest.raises(ValueError, match="steps_per_execution must be at least 1, got 0"):
         Trainer(steps_per_execution=0)

@@ -1,4 +1,4 @@
-"""Hooks that do nothing are left out, and no others."""
+"""Only hooks that are not overridden are dropped."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,27 +9,27 @@ from dive.training.fast.hook_pruning import EPOCH_HOOKS, EVAL_BATCH_HOOKS, TRAIN
 
 
 class Counter(pl.Callback):
-    """Overrides two hooks."""
+    """A callback that overrides two hooks."""
 
     def __init__(self) -> None:
         self.batches = 0
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """Count."""
+        """Count batches."""
         self.batches += 1
 
     def on_test_end(self, *args: Any) -> None:
-        """Nothing, but it might."""
+        """Override without effect."""
 
 
 class Module(pl.LightningModule):
-    """Overrides another."""
+    """A module that overrides one hook."""
 
     def on_before_zero_grad(self, optimizer: Any) -> None:
-        """Nothing, but it might."""
+        """Override without effect."""
 
 
-def test_only_hooks_that_nobody_overrides_are_dropped() -> None:
+def test_only_hooks_that_are_not_overridden_are_dropped() -> None:
     module, counter = Module(), Counter()
     drop_empty_hooks(module, [counter])
     dropped = TRAIN_BATCH_HOOKS + EVAL_BATCH_HOOKS + EPOCH_HOOKS
@@ -41,7 +41,7 @@ def test_only_hooks_that_nobody_overrides_are_dropped() -> None:
     assert all(callable(getattr(module, hook)) for hook in EVAL_BATCH_HOOKS + EPOCH_HOOKS)
 
 
-def test_a_hook_that_is_overridden_is_still_called_at_each_step(fit: Callable[..., Any]) -> None:
+def test_an_overridden_hook_is_called_at_each_step(fit: Callable[..., Any]) -> None:
     fitted = fit("model=linear_regression", "data.num_train=96")
     counter = Counter()
     fitted.trainer.callbacks.append(counter)

@@ -1,4 +1,4 @@
-"""A step that is nothing but arithmetic, against the same in plain PyTorch."""
+"""The fast training step, compared with plain PyTorch."""
 
 import copy
 from functools import partial
@@ -17,8 +17,8 @@ from dive.training.fast.train_step import calls_closure_once, make_train_step, z
 BATCH = (torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.tensor([[1.0], [0.5]]))
 
 
-class Stand:
-    """What a step asks of a trainer."""
+class FakeTrainer:
+    """The attributes of a trainer that a training step uses."""
 
     gradient_clip_algorithm = None
     precision_plugin = Precision()
@@ -30,11 +30,11 @@ class Stand:
         self.gradient_clip_val = clip
 
 
-class AskingTwice(SGD):
-    """Descends along the gradient where the first step has led to."""
+class TwoUpdates(SGD):
+    """Evaluates the closure and updates twice per step."""
 
     def step(self, closure: Any = None) -> Any:
-        """Two updates."""
+        """Update twice."""
         for _ in range(2):
             with torch.enable_grad():
                 loss = closure()
@@ -42,18 +42,18 @@ class AskingTwice(SGD):
         return loss
 
 
-class Keeping(SGD):
-    """Halves gradients where others forget them."""
+class HalvesGradients(SGD):
+    """Halves gradients instead of zeroing them."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Keep half of each."""
+        """Halve each gradient."""
         for parameter in (p for group in self.param_groups for p in group["params"]):
             if parameter.grad is not None:
                 parameter.grad.mul_(0.5)
 
 
-def by_hand(model: nn.Module, optimizer: Optimizer, updates: int, clip: float | None) -> torch.Tensor:
-    """The weights after as many updates on the batch."""
+def reference(model: nn.Module, optimizer: Optimizer, updates: int, clip: float | None) -> torch.Tensor:
+    """The weights after a number of updates on the batch."""
     for _ in range(updates):
         optimizer.zero_grad()
         nn.functional.mse_loss(model(BATCH[0]), BATCH[1]).backward()
@@ -64,27 +64,27 @@ def by_hand(model: nn.Module, optimizer: Optimizer, updates: int, clip: float | 
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
-@pytest.mark.parametrize(("kind", "updates"), [(SGD, 1), (Adam, 1), (AskingTwice, 2), (Keeping, 1)])
-def test_a_step_is_what_it_is_by_hand(kind: type[Optimizer], updates: int, clip: float | None) -> None:
-    trainer = Stand(partial(kind, lr=0.1), clip)
+@pytest.mark.parametrize(("kind", "updates"), [(SGD, 1), (Adam, 1), (TwoUpdates, 2), (HalvesGradients, 1)])
+def test_a_step_equals_a_hand_written_one(kind: type[Optimizer], updates: int, clip: float | None) -> None:
+    trainer = FakeTrainer(partial(kind, lr=0.1), clip)
     model = copy.deepcopy(trainer.lightning_module.model)
     optimizer = kind(list(model.parameters()), lr=0.1)
-    step = make_train_step(trainer)  # type: ignore[arg-type]  # a stand-in
+    step = make_train_step(trainer)  # type: ignore[arg-type]  # a fake
     losses = [step(BATCH).item() for _ in range(3)]
     assert losses[0] > losses[-1]
-    ours = nn.utils.parameters_to_vector(trainer.lightning_module.model.parameters())
-    assert torch.equal(ours, by_hand(model, optimizer, 3 * updates, clip))
+    actual = nn.utils.parameters_to_vector(trainer.lightning_module.model.parameters())
+    assert torch.equal(actual, reference(model, optimizer, 3 * updates, clip))
 
 
-def test_only_torchs_own_optimizers_are_known_to_ask_once() -> None:
+def test_torch_s_optimizers_except_lbfgs_call_the_closure_once() -> None:
     parameters = [nn.Parameter(torch.ones(2))]
     assert calls_closure_once(SGD(parameters, lr=0.1))
     assert calls_closure_once(Adam(parameters))
     assert not calls_closure_once(torch.optim.LBFGS(parameters))
-    assert not calls_closure_once(AskingTwice(parameters, lr=0.1))
+    assert not calls_closure_once(TwoUpdates(parameters, lr=0.1))
 
 
-def test_gradients_are_forgotten_in_every_group() -> None:
+def test_gradients_of_all_parameter_groups_are_set_to_none() -> None:
     parameters = [nn.Parameter(torch.ones(2)) for _ in range(3)]
     optimizer = SGD([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.2}], lr=0.1)
     for parameter in parameters:

@@ -1,1 +1,1 @@
-"""A training loop with less overhead per step than Lightning's; falls back to Lightning's loop (see availability)."""
+"""A training loop with less overhead per step; without private names of Lightning, its own loop is used."""

@@ -8,7 +8,6 @@ import logging
 from operator import attrgetter
 from pkgutil import resolve_name
 from types import SimpleNamespace
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.combined_loader import CombinedLoader
@@ -17,59 +16,49 @@ log = logging.getLogger(__name__)
 
 LOOP = "pytorch_lightning.loops.training_epoch_loop._TrainingEpochLoop"
 FETCHER = "pytorch_lightning.loops.fetchers._PrefetchDataFetcher"
-CALL_CALLBACKS = "pytorch_lightning.trainer.call._call_callback_hooks"
-CALL_MODULE = "pytorch_lightning.trainer.call._call_lightning_module_hook"
-# Objects that the fast loop imports, subclasses, overrides or calls; with the positional parameters of functions.
-OBJECTS: dict[str, list[str] | None] = {
+CALL = "pytorch_lightning.trainer.call"
+# What the fast loop imports, subclasses, overrides or calls, and the first parameters of functions.
+OBJECTS: dict[str, list[str]] = {
     LOOP: ["trainer", "min_steps", "max_steps"],
     f"{LOOP}.on_run_start": ["self", "data_fetcher"],
     f"{LOOP}.advance": ["self", "data_fetcher"],
     f"{LOOP}.update_lr_schedulers": ["self", "interval", "update_plateau_schedulers"],
     f"{LOOP}._num_ready_batches_reached": ["self"],
     f"{LOOP}._should_check_val_epoch": ["self"],
-    "pytorch_lightning.loops.fetchers._DataFetcher": None,
-    f"{FETCHER}.combined_loader": None,
-    CALL_CALLBACKS: ["trainer", "hook_name"],
-    CALL_MODULE: ["trainer", "hook_name"],
-    "pytorch_lightning.utilities.model_helpers.is_overridden": ["method_name", "instance", "parent"],
+    "pytorch_lightning.loops.fetchers._DataFetcher": [],
+    f"{FETCHER}.combined_loader": [],
+    f"{CALL}._call_callback_hooks": ["trainer", "hook_name"],
+    f"{CALL}._call_lightning_module_hook": ["trainer", "hook_name"],
+    "pytorch_lightning.utilities.model_helpers.is_overridden": ["method_name", "instance"],
 }
-# Attributes of instances: of the trainer, of a data fetcher and of a loader that is being iterated over.
-ATTRIBUTES = {
-    "trainer": (
-        "_val_check_time_interval",
-        "val_check_batch",
-        *(
-            f"fit_loop.epoch_loop.{name}"
-            for name in (
-                "_batches_that_stepped",
-                "automatic_optimization.optim_progress.optimizer.step.increment_by",
-                "automatic_optimization.optim_progress.optimizer.zero_grad.increment_by",
-                "batch_idx",
-                "batch_progress.current.ready",
-                "batch_progress.increment_by",
-                "batch_progress.is_last_batch",
-                "batch_progress.total.ready",
-                "global_step",
-                "restarting",
-                "val_loop.restarting",
-            )
-        ),
-    ),
-    "fetcher": ("done", "fetched", "length"),
-    "loader": ("_iterator.iterators", "iterables"),
-}
+# Attributes of a trainer, its epoch loop, a data fetcher and a loader that is being iterated over.
+ATTRIBUTES = (
+    "trainer._val_check_time_interval",
+    "trainer.val_check_batch",
+    "loop._batches_that_stepped",
+    "loop.automatic_optimization.optim_progress.optimizer.step.increment_by",
+    "loop.automatic_optimization.optim_progress.optimizer.zero_grad.increment_by",
+    "loop.batch_idx",
+    "loop.batch_progress.current.ready",
+    "loop.batch_progress.increment_by",
+    "loop.batch_progress.is_last_batch",
+    "loop.batch_progress.total.ready",
+    "loop.global_step",
+    "loop.restarting",
+    "loop.val_loop.restarting",
+    "fetcher.done",
+    "fetcher.fetched",
+    "fetcher.length",
+    "loader._iterator.iterators",
+    "loader.iterables",
+)
 
 
 def install_fast_loop(trainer: pl.Trainer, steps_per_execution: int) -> bool:
-    """Replace a trainer's epoch loop by `FastTrainingEpochLoop`, if that is possible.
-
-    Args:
-        trainer: a new trainer.
-        steps_per_execution: maximum number of training steps between two returns to Lightning's loop; 1 leaves all
-            steps to Lightning.
+    """Replace a new trainer's epoch loop by `FastTrainingEpochLoop`, or log what Lightning lacks for it.
 
     Returns:
-        Whether the loop was replaced. If not, one line is logged that names what is missing.
+        Whether the loop was replaced.
 
     Raises:
         ValueError: `steps_per_execution` is below 1.
@@ -78,12 +67,12 @@ def install_fast_loop(trainer: pl.Trainer, steps_per_execution: int) -> bool:
         raise ValueError(f"steps_per_execution must be at least 1, got {steps_per_execution}")
     if missing := missing_names(trainer):
         log.info(
-            "pytorch_lightning %s has no %s: training uses Lightning's own loop (slower, same results)",
+            "using Lightning's own training loop (slower, same results): pytorch_lightning %s has no %s",
             pl.__version__,
             ", ".join(missing),
         )
         return False
-    from dive.training.fast.epoch_loop import FastTrainingEpochLoop  # imports the private names
+    from dive.training.fast.epoch_loop import FastTrainingEpochLoop  # imports private names
 
     loop = trainer.fit_loop.epoch_loop
     trainer.fit_loop.epoch_loop = FastTrainingEpochLoop(
@@ -93,44 +82,43 @@ def install_fast_loop(trainer: pl.Trainer, steps_per_execution: int) -> bool:
 
 
 def missing_names(trainer: pl.Trainer) -> list[str]:
-    """The names used by the fast loop that the installed Lightning lacks, or has with other parameters."""
+    """The names used by the fast loop that Lightning lacks, or that are functions with other parameters."""
     if missing := [name for name, parameters in OBJECTS.items() if not _has_object(name, parameters)]:
         return missing
     loader = CombinedLoader([[]])
     iter(loader)
-    instances = {"trainer": trainer, "fetcher": resolve_name(FETCHER)(), "loader": loader}
-    missing = [
-        f"{owner}.{name}"
-        for owner, names in ATTRIBUTES.items()
-        for name in names
-        if not _has_attribute(instances[owner], name)
-    ]
-    return missing if _skips_removed_hooks() else [*missing, "check for hooks that are None"]
+    owners = SimpleNamespace(
+        trainer=trainer, loop=trainer.fit_loop.epoch_loop, fetcher=resolve_name(FETCHER)(), loader=loader
+    )
+    if missing := [name for name in ATTRIBUTES if not _has_attribute(owners, name)]:
+        return missing
+    return [] if _skips_removed_hooks() else ["check for hooks that are None"]
 
 
-def _has_object(name: str, parameters: list[str] | None) -> bool:
+def _has_object(name: str, parameters: list[str]) -> bool:
     try:
         found = resolve_name(name)
-        actual = list(inspect.signature(found).parameters) if parameters else None
-    except (ImportError, AttributeError, ValueError):
+    except (ImportError, AttributeError):
         return False
-    return actual is None or actual[: len(parameters or ())] == parameters
+    return not parameters or list(inspect.signature(found).parameters)[: len(parameters)] == parameters
 
 
-def _has_attribute(owner: Any, name: str) -> bool:
+def _has_attribute(owners: SimpleNamespace, name: str) -> bool:
     try:
-        attrgetter(name)(owner)
-    except (AttributeError, NotImplementedError):
+        attrgetter(name)(owners)
+    except AttributeError:
         return False
     return True
 
 
 def _skips_removed_hooks() -> bool:
-    """Whether Lightning ignores hooks that are None, as `drop_empty_hooks` leaves them."""
+    """Whether Lightning ignores hooks that `drop_empty_hooks` has set to None."""
     owner = SimpleNamespace(hook=None)
     try:
-        resolve_name(CALL_CALLBACKS)(SimpleNamespace(callbacks=[owner], lightning_module=None), "hook")
-        resolve_name(CALL_MODULE)(SimpleNamespace(lightning_module=owner), "hook")
+        resolve_name(f"{CALL}._call_callback_hooks")(
+            SimpleNamespace(callbacks=[owner], lightning_module=None), "hook"
+        )
+        resolve_name(f"{CALL}._call_lightning_module_hook")(SimpleNamespace(lightning_module=owner), "hook")
     except (AttributeError, TypeError):
         return False
     return True

@@ -23,17 +23,12 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
     """Runs several training steps in a row, without Lightning's bookkeeping between them.
 
     On small models that bookkeeping costs as much as the arithmetic. The steps are the same either way
-    (`dive.training.fast.train_step`): the same arithmetic on the same batches, counted by the same progress trackers.
-    The loop returns to Lightning wherever something may happen between two steps: after the last step of an epoch or
-    of `max_steps`, before a validation, at a refresh of the progress bar, and after a step during which a signal
-    arrived. It leaves the steps to Lightning if a callback or the task has hooks around batches, or if the task
-    customizes the training step in a way that `is_supported` excludes.
+    (`dive.training.fast.train_step`): same arithmetic, same batches, same progress counters. The loop returns to
+    Lightning wherever something may happen between two steps: after the last step of an epoch or of `max_steps`,
+    before a validation, at a refresh of the progress bar, and after a step in which a signal arrived. All steps
+    are Lightning's if a callback or the task has hooks around batches, or if `is_supported` excludes the task.
 
-    Args:
-        trainer: the trainer that owns this loop.
-        steps_per_execution: maximum number of steps in a row; 1 leaves all steps to Lightning.
-        min_steps: as in `pytorch_lightning.Trainer`.
-        max_steps: likewise.
+    At most `steps_per_execution` steps are run in a row; 1 leaves all steps to Lightning.
     """
 
     def __init__(

@@ -25,16 +25,9 @@ EPOCH_HOOKS = tuple(
 def drop_empty_hooks(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
     """Set batch and epoch hooks that are not overridden to None; Lightning skips hooks that are not callable.
 
-    Args:
-        module: only its `TRAIN_BATCH_HOOKS` are dropped, since Lightning inspects the signatures of the others.
-        callbacks: their `TRAIN_BATCH_HOOKS`, `EVAL_BATCH_HOOKS` and `EPOCH_HOOKS` are dropped.
+    Of the module only `TRAIN_BATCH_HOOKS` are dropped, since Lightning inspects the signatures of the others.
     """
-    _drop(module, pl.LightningModule, TRAIN_BATCH_HOOKS)
-    for callback in callbacks:
-        _drop(callback, pl.Callback, TRAIN_BATCH_HOOKS + EVAL_BATCH_HOOKS + EPOCH_HOOKS)
-
-
-def _drop(owner: object, base: type, hooks: Iterable[str]) -> None:
-    for hook in hooks:
-        if getattr(type(owner), hook) is getattr(base, hook):
-            owner.__dict__[hook] = None
+    all_hooks = TRAIN_BATCH_HOOKS + EVAL_BATCH_HOOKS + EPOCH_HOOKS
+    owners = [(module, pl.LightningModule, TRAIN_BATCH_HOOKS), *((c, pl.Callback, all_hooks) for c in callbacks)]
+    for owner, base, hooks in owners:
+        owner.__dict__ |= {hook: None for hook in hooks if getattr(type(owner), hook) is getattr(base, hook)}

@@ -45,12 +45,9 @@ def is_supported(trainer: pl.Trainer) -> bool:
 
 
 def make_train_step(trainer: pl.Trainer) -> Callable[[Batch], Tensor]:
-    """A function that takes one optimizer step on a batch and returns the loss.
+    """A function that takes one optimizer step on a batch and returns the loss; the trainer must be supported.
 
     It runs forward, zero_grad, backward, gradient clipping and the update.
-
-    Args:
-        trainer: one that `is_supported`.
     """
     optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
     training_step, clip = trainer.lightning_module.training_step, trainer.gradient_clip_val
