@@ -145,7 +145,7 @@ def test_signals_before_and_after_training_are_handled_immediately(tmp_path: Pat
         with pytest.raises(RunInterrupted):
             fit(tmp_path, last, send_signal(hook, 1, signal.SIGINT))
         assert len(last.saved) == (2 if hook == "on_fit_end" else 0)
-        assert signals._at_next_step is None
+        assert signals._on_interrupt is None
 
 
 def test_signals_are_not_deferred_with_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:

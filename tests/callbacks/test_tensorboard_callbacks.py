@@ -55,9 +55,7 @@ def test_image_classification_logs_everything(fit: Callable[..., Any], tmp_path:
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-true", "16-true", "bf16-mixed"])
-def test_a_model_of_another_precision_is_load_events(
-    precision: str, fit: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_models_in_any_precision_are_logged(precision: str, fit: Callable[..., Any], tmp_path: Path) -> None:
     fit(*SOFTMAX, f"trainer.precision={precision}")
     assert {*IMAGES, "weights", "gradients", "precision and recall", "graph"} <= tags(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The lines an epoch leaves in the log."""
+"""ConsoleLogger prints one line per epoch."""
 
 import logging
 from collections.abc import Callable
@@ -12,13 +12,13 @@ from dive.loggers import ConsoleLogger
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """The lines so far, also after another test has sent dive's messages elsewhere."""
+    """The lines logged so far, even if another test has disabled propagation."""
     monkeypatch.setattr(logging.getLogger("dive"), "propagate", True)
     caplog.set_level(logging.INFO, logger="dive")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "dive.loggers.console"]
 
 
-def test_an_epoch_s_metrics_are_one_line_once_the_training_loss_has_come(lines: Callable[[], list[str]]) -> None:
+def test_metrics_of_an_epoch_are_printed_once_the_training_loss_is_logged(lines: Callable[[], list[str]]) -> None:
     console = ConsoleLogger()
     console.log_metrics({"val/loss": 0.25, "val/acc": 0.5, "epoch": 0}, step=3)
     assert lines() == []
@@ -26,14 +26,14 @@ def test_an_epoch_s_metrics_are_one_line_once_the_training_loss_has_come(lines: 
     assert lines() == ["epoch  1  train/loss 0.1235  val/acc 0.5  val/loss 0.25"]
 
 
-def test_a_line_has_nothing_of_the_epoch_before(lines: Callable[[], list[str]]) -> None:
+def test_line_contains_no_metrics_of_the_previous_epoch(lines: Callable[[], list[str]]) -> None:
     console = ConsoleLogger()
     console.log_metrics({"val/loss": 0.25, "train/loss": 1.0, "epoch": 8}, step=3)
     console.log_metrics({"train/loss": 0.5, "epoch": 9}, step=7)
     assert lines() == ["epoch  9  train/loss 1  val/loss 0.25", "epoch 10  train/loss 0.5"]
 
 
-def test_a_line_is_rounded_like_the_result(lines: Callable[[], list[str]]) -> None:
+def test_values_are_rounded_as_in_the_result(lines: Callable[[], list[str]]) -> None:
     ConsoleLogger().log_metrics({"train/loss": torch.tensor(0.86765).item(), "epoch": 0}, step=3)
     assert lines() == ["epoch  1  train/loss 0.8677"]
 
@@ -43,7 +43,7 @@ def test_metrics_without_a_training_loss_print_nothing(lines: Callable[[], list[
     assert lines() == []
 
 
-def test_a_fit_leaves_one_line_an_epoch(lines: Callable[[], list[str]], fit: Callable[..., Any]) -> None:
+def test_fit_prints_one_line_per_epoch(lines: Callable[[], list[str]], fit: Callable[..., Any]) -> None:
     fitted = fit("model=linear_regression", "data.num_train=100", "data.num_val=50")
     written = lines()
     assert [line[:8] for line in written] == ["epoch  1", "epoch  2", "epoch  3"]

@@ -1,4 +1,4 @@
-"""The table that Lightning's CSVLogger would write."""
+"""CSVLogger writes the same table as Lightning's."""
 
 import csv
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.loggers import CSVLogger
@@ -18,41 +18,41 @@ CALLS: tuple[tuple[int, dict[str, float]], ...] = (
 )
 
 
-def table(path: Path) -> list[list[str]]:
+def read_table(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return list(csv.reader(file))
 
 
-def test_it_is_the_table_of_lightning_s_own(tmp_path: Path) -> None:
-    ours, theirs = CSVLogger(tmp_path), CSVLogger(tmp_path / "theirs", name="", version="")
+def test_table_equals_that_of_lightning(tmp_path: Path) -> None:
+    ours, theirs = CSVLogger(tmp_path), loggers.CSVLogger(tmp_path / "theirs", name="", version="")
     for step, metrics in CALLS:
         ours.log_metrics(metrics, step)
         theirs.log_metrics(metrics, step)
     ours.finalize("success")
     theirs.finalize("success")
-    assert table(tmp_path / "csv" / "metrics.csv") == table(tmp_path / "theirs" / "metrics.csv")
+    assert read_table(tmp_path / "csv" / "metrics.csv") == read_table(tmp_path / "theirs" / "metrics.csv")
 
 
-def test_a_run_that_goes_on_has_each_row_once(tmp_path: Path) -> None:
-    whole, part = CSVLogger(tmp_path / "whole"), CSVLogger(tmp_path / "part")
-    for logger in (whole, part):
+def test_resumed_run_has_each_row_once(tmp_path: Path) -> None:
+    whole, resumed = CSVLogger(tmp_path / "whole"), CSVLogger(tmp_path / "resumed")
+    for logger in (whole, resumed):
         logger.path.parent.parent.mkdir()
         for step, metrics in CALLS:
             logger.log_metrics(metrics, step)
         logger.save()
-    again = CSVLogger(tmp_path / "part")
-    again.truncate_after(4)  # after so many steps; the last of them has the number before
+    again = CSVLogger(tmp_path / "resumed")
+    again.truncate_after(4)  # after 4 steps: the last one is step 3
     again.log_metrics(CALLS[2][1], CALLS[2][0])
     again.save()
-    assert whole.path.read_bytes() == part.path.read_bytes()
+    assert whole.path.read_bytes() == resumed.path.read_bytes()
 
 
-def test_without_a_row_there_is_no_table(tmp_path: Path) -> None:
+def test_no_table_without_rows(tmp_path: Path) -> None:
     CSVLogger(tmp_path).finalize("failed")
     assert not list(tmp_path.iterdir())
 
 
-def test_other_processes_do_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_do_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     logger = CSVLogger(tmp_path)
     logger.log_metrics(CALLS[0][1], 3)
@@ -60,8 +60,8 @@ def test_other_processes_do_not_write(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fit_leaves_a_row_a_call(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_fit_writes_one_row_per_call(fit: Callable[..., Any], tmp_path: Path) -> None:
     fit("model=linear_regression", "data.num_train=100", "data.num_val=50", "logger=csv")
-    header, *rows = table(tmp_path / "csv" / "metrics.csv")
+    header, *rows = read_table(tmp_path / "csv" / "metrics.csv")
     assert {"epoch", "step", "train/loss", "val/loss"} <= set(header)
     assert [row[header.index("step")] for row in rows] == ["3", "3", "7", "7", "11", "11", "12"]

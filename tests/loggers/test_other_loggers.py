@@ -1,4 +1,4 @@
-"""Loggers that are chosen by configuration: which there are, and what they need."""
+"""Loggers selected by configuration: which there are, and which packages they require."""
 
 import importlib.util
 import subprocess
@@ -13,62 +13,61 @@ from dive.config.compose import compose_resolved
 from dive.errors import ConfigError
 from dive.sweeps.preflight import find_problems
 
-OTHERS = {"mlflow": "MLFlow", "wandb": "WandB"}
+OPTIONAL = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
-    """Say whether the optional packages are there."""
+    """Set whether the optional packages are installed."""
     find = importlib.util.find_spec
 
-    def say(there: bool) -> None:
+    def set_installed(available: bool) -> None:
         def find_spec(name: str, *rest: Any) -> Any:
-            return find("dive" if there else "no_such_package") if name in OTHERS else find(name, *rest)
+            return find("dive" if available else "no_such_package") if name in OPTIONAL else find(name, *rest)
 
         monkeypatch.setattr(importlib.util, "find_spec", find_spec)
 
-    return say
+    return set_installed
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_without_its_package_a_logger_is_one_line_that_says_what_to_install(
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_missing_package_is_a_one_line_error_with_the_install_command(
     name: str, installed: Callable[[bool], None]
 ) -> None:
     installed(True)
     config = compose_resolved("model=linear_regression", f"logger={name}")
     installed(False)
-    line = (
-        f"logger.{name}._target_=dive.loggers.{OTHERS[name]}: {name} is not installed: pip install -e '.[loggers]'"
-    )
-    with pytest.raises(ConfigError) as told:
+    target = f"dive.loggers.{OPTIONAL[name]}"
+    line = f"logger.{name}._target_={target}: {name} is not installed: pip install -e '.[loggers]'"
+    with pytest.raises(ConfigError) as caught:
         compose_resolved("model=linear_regression", f"logger={name}")
-    assert str(told.value) == line
+    assert str(caught.value) == line
     assert find_problems([("seed=0", config), ("seed=1", config)]) == [f"{line} (in seed=0 and 1 more)"]
 
 
-def test_several_are_chosen_by_a_list_and_the_default_ones_stay(installed: Callable[[bool], None]) -> None:
+def test_several_loggers_can_be_selected_beside_the_default_ones(installed: Callable[[bool], None]) -> None:
     installed(True)
-    chosen = compose_resolved("logger=[csv,mlflow,wandb]", "logger.tensorboard=null")["logger"]
-    assert chosen.keys() == {"tensorboard", "history", "console", "csv", "mlflow", "wandb"}
-    assert chosen["tensorboard"] is None
-    assert chosen["history"] == {"_target_": "dive.loggers.MetricsHistoryLogger"}
+    loggers_config = compose_resolved("logger=[csv,mlflow,wandb]", "logger.tensorboard=null")["logger"]
+    assert loggers_config.keys() == {"tensorboard", "history", "console", "csv", "mlflow", "wandb"}
+    assert loggers_config["tensorboard"] is None
+    assert loggers_config["history"] == {"_target_": "dive.loggers.MetricsHistoryLogger"}
 
 
-@pytest.mark.parametrize("name", ["csv", *OTHERS])
-def test_each_comes_with_the_default_ones(name: str, installed: Callable[[bool], None]) -> None:
+@pytest.mark.parametrize("name", ["csv", *OPTIONAL])
+def test_each_logger_is_added_to_the_default_ones(name: str, installed: Callable[[bool], None]) -> None:
     installed(True)
     assert compose_resolved(f"logger={name}")["logger"].keys() == {"tensorboard", "history", "console", name}
 
 
 @pytest.mark.parametrize("project", ["theirs/dive", "", "a b", "../x"])
-def test_a_project_is_a_name_and_not_somebody_else_s(project: str, installed: Callable[[bool], None]) -> None:
+def test_wandb_project_must_be_a_plain_name(project: str, installed: Callable[[bool], None]) -> None:
     installed(True)
     with pytest.raises(ConfigError, match=r"^logger\.wandb\.project=.*: must consist of letters, digits"):
         compose_resolved("logger=wandb", f"logger.wandb.project='{project}'")
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("name", "override"),
     [
         ("mlflow", "tracking_uri=http://evil.example"),
         ("mlflow", "artifact_location=/tmp"),
@@ -78,17 +77,16 @@ def test_a_project_is_a_name_and_not_somebody_else_s(project: str, installed: Ca
         ("wandb", "log_model=all"),
     ],
 )
-def test_a_configuration_cannot_say_where_to_send_or_what_else(
-    words: tuple[str, str], installed: Callable[[bool], None]
+def test_configuration_cannot_set_server_account_or_further_data(
+    name: str, override: str, installed: Callable[[bool], None]
 ) -> None:
     installed(True)
-    name, override = words
     with pytest.raises(ConfigError, match=rf"^logger\.{name}\.{override.partition('=')[0]}=.*: unknown"):
         compose_resolved(f"logger={name}", f"+logger.{name}.{override}")
 
 
-def test_they_are_not_imported_until_they_log() -> None:
+def test_optional_packages_are_not_imported_at_start() -> None:
     code = "import sys, dive.training.fit; print({'mlflow', 'wandb'} & set(sys.modules))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == "set()\n"
-    assert {*OTHERS.values()} <= set(loggers.__all__)
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output == "set()\n"
+    assert {*OPTIONAL.values()} <= set(loggers.__all__)

@@ -1,4 +1,4 @@
-"""What TensorBoard would show of a run, read back from its event files."""
+"""TensorBoardLogger: scalars read back from the event files."""
 
 import gc
 import time
@@ -11,23 +11,23 @@ from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer import event_file_writer
 
-from dive.loggers import TensorBoardLogger
+from dive.loggers import MetricsHistoryLogger, TensorBoardLogger
 
 GARMENTS = ("data=garments", "data.num_train=60", "data.num_test=30", "data.val_size=20", "data.batch_size=16")
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Each curve as steps and values."""
+    """Steps and values of each curve."""
     events = EventAccumulator(str(folder)).Reload()
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_regression_logs_one_point_per_epoch_on_each_curve(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit("model=linear_regression", "data.num_train=100", "data.num_val=50")
     curves = scalars(tmp_path)
-    history = next(logger for logger in fitted.trainer.loggers if logger.name == "history")
+    history = next(logger for logger in fitted.trainer.loggers if isinstance(logger, MetricsHistoryLogger))
     for tag in ("train/loss", "val/loss", "train/mse", "val/mse", "lr"):
-        assert [step for step, _ in curves[tag]] == [3, 7, 11]  # the last of each four steps
+        assert [step for step, _ in curves[tag]] == [3, 7, 11]  # the last step of each epoch of four
         assert [value for _, value in curves[tag]] == pytest.approx(
             [history.rows[step][tag] for step in (3, 7, 11)]
         )
@@ -35,7 +35,7 @@ def test_a_regression_has_a_point_an_epoch_on_each_curve(fit: Callable[..., Any]
     assert len(curves["error/w"]) == len(curves["error/b"]) == 1
 
 
-def test_a_classification_has_accuracies_too_and_its_test_a_point(fit: Callable[..., Any], tmp_path: Path) -> None:
+def test_classification_also_logs_accuracies_and_test_metrics(fit: Callable[..., Any], tmp_path: Path) -> None:
     fitted = fit("model=softmax_regression", *GARMENTS, "trainer.max_epochs=2")
     tested = fitted.trainer.test(fitted.task, fitted.trainer.datamodule, verbose=False)[0]
     curves = scalars(tmp_path)
@@ -45,7 +45,7 @@ def test_a_classification_has_accuracies_too_and_its_test_a_point(fit: Callable[
     assert not [tag for tag in curves if tag.startswith("error/") or tag == "hp_metric"]
 
 
-def test_it_leaves_an_event_file_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_writes_an_event_file_and_nothing_else(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     logger.log_hyperparams({"lr": 0.1})
     logger.log_metrics({"val/loss": 0.5}, step=3)
@@ -56,12 +56,12 @@ def test_it_leaves_an_event_file_and_nothing_beside_it(tmp_path: Path) -> None:
     assert file.name.startswith("events.out.tfevents.")
 
 
-def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tmp_path: Path) -> None:
+def test_scalars_after_the_checkpoint_are_ignored_on_resume(tmp_path: Path) -> None:
     first = TensorBoardLogger(tmp_path)
     for step in range(6):
         first.log_metrics({"val/loss": float(step)}, step=step)
     first.finalize("success")
-    time.sleep(1.1)  # files are read in the order of their names, which have the second
+    time.sleep(1.1)  # files are read in the order of their names, which contain the second
     second = TensorBoardLogger(tmp_path)
     second.truncate_after(4)
     for step in (4, 5, 6):
@@ -73,10 +73,8 @@ def test_what_was_logged_after_a_checkpoint_that_is_gone_on_from_is_not_shown(tm
     ]
 
 
-def test_files_are_read_in_the_order_in_which_they_were_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many as take TensorBoard's counter, which stands in their names, from 9 to 10 or from 99 to 100."""
+def test_files_are_read_in_the_order_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough files that TensorBoard's counter in their names goes from 99 to 100."""
     monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(98))
     for step in range(4):
         logger = TensorBoardLogger(tmp_path)
@@ -91,11 +89,11 @@ def test_fit_and_test_share_a_file(tmp_path: Path) -> None:
     for step in range(2):
         logger.log_metrics({"val/loss": 1.0}, step)
         logger.finalize("success")
-        assert len(scalars(tmp_path)["val/loss"]) == step + 1  # nothing waits to be written
+        assert len(scalars(tmp_path)["val/loss"]) == step + 1  # everything is flushed
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
+def test_writer_is_closed_with_its_logger(tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path)
     writer = logger.experiment
     assert writer.all_writers is not None
@@ -104,7 +102,7 @@ def test_what_writes_is_closed_with_its_logger(tmp_path: Path) -> None:
     assert writer.all_writers is None
 
 
-def test_other_processes_neither_write_nor_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_ranks_neither_write_nor_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     monkeypatch.setattr("dive.loggers.tensorboard.unique_second", pytest.fail)
     logger = TensorBoardLogger(tmp_path)

@@ -161,7 +161,7 @@ def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
     [
         (
             ("--wrong", "wrong.png"),
-            "wrong.png: needs an image classification data set, and synthetic_regression is none",
+            "wrong.png: needs an image classification data set, and synthetic_regression is not one",
         ),
         (("--wrong", "wrong.mp3"), "wrong.mp3: must end in .png, .pdf, .svg"),
         (("--predictions", "nowhere/predictions.csv"), "nowhere/predictions.csv: its directory does not exist"),

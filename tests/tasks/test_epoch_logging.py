@@ -1,4 +1,4 @@
-"""Metrics of an epoch, against what Lightning's own `log` does with them."""
+"""`log_epoch_metrics` compared with `LightningModule.log`."""
 
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "at the end of epochs": {},
     "within epochs": {"val_check_interval": 2},
     "accumulated": {"accumulate_grad_batches": 2},
-    "a number of steps": {"max_steps": 5},
+    "max_steps": {"max_steps": 5},
     "after a sanity check": {"num_sanity_val_steps": 2},
 }
 
 
-def logged(folder: Path, **settings: Any) -> tuple[str, dict[str, float], list[Any]]:
-    """What a CSV logger is told in a fit and a validation, what may be monitored, and what Lightning returns."""
+def fit_and_validate(folder: Path, **settings: Any) -> tuple[str, dict[str, float], list[Any]]:
+    """The CSV file of a fit and a validation, the metrics for callbacks, and what `validate` returns."""
     torch.manual_seed(0)
     task = RegressionTask(LinearRegression(2), nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
     data = SyntheticRegression(w=[2.0, -3.4], b=4.2, noise=0.1, num_train=14, num_val=8, batch_size=4)
@@ -46,23 +46,23 @@ def logged(folder: Path, **settings: Any) -> tuple[str, dict[str, float], list[A
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_it_logs_what_lightning_would(
+def test_logs_the_same_as_lightning(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = logged(tmp_path / "ours", **settings)
+    ours = fit_and_validate(tmp_path / "ours", **settings)
 
-    def by_lightning(module: pl.LightningModule, metrics: dict[str, Any]) -> None:
+    def lightning_log(module: pl.LightningModule, metrics: dict[str, Any]) -> None:
         for name, value in metrics.items():
             module.log(name, value)
 
-    monkeypatch.setattr(task, "log_epoch", by_lightning)
-    assert ours == logged(tmp_path / "lightnings", **settings)
+    monkeypatch.setattr(task, "log_epoch_metrics", lightning_log)
+    assert ours == fit_and_validate(tmp_path / "lightning", **settings)
     assert ours[1].keys() == {"train/loss", "train/mse", "val/loss", "val/mse"}
 
 
-def test_nothing_is_no_entry(tmp_path: Path) -> None:
-    told: list[Any] = []
-    logger = type("Told", (CSVLogger,), {"log_metrics": lambda _, *arguments, **__: told.append(arguments)})
+def test_no_call_without_metrics(tmp_path: Path) -> None:
+    calls: list[Any] = []
+    logger = type("Recorder", (CSVLogger,), {"log_metrics": lambda _, *arguments, **__: calls.append(arguments)})
     task = RegressionTask(LinearRegression(2), nn.MSELoss(), partial(torch.optim.SGD, lr=0.03))
     task.on_train_epoch_start = lambda: epoch_logging.log_epoch_metrics(task, {})  # type: ignore[method-assign]
     data = SyntheticRegression(w=[1.0, 1.0], b=0.0, noise=0.1, num_train=4, num_val=4, batch_size=4)
@@ -77,4 +77,4 @@ def test_nothing_is_no_entry(tmp_path: Path) -> None:
         default_root_dir=tmp_path,
     )
     trainer.fit(task, data)
-    assert len(told) == 1
+    assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""The losses from scratch against torch's own and against closed forms."""
+"""The from-scratch losses compared with torch's and with closed forms."""
 
 import math
 
@@ -10,23 +10,23 @@ from torch import Tensor
 from dive.tasks.losses import cross_entropy, l2_penalty, squared_loss
 
 
-def normal(*shape: int, seed: int = 0) -> Tensor:
+def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def some_logits() -> tuple[Tensor, Tensor]:
-    """Logits of seven examples and four classes, and classes of which none is missing."""
-    return 3 * normal(7, 4), torch.tensor([0, 1, 2, 3, 3, 0, 2])
+    """Logits of seven examples and four classes, and targets that contain each class."""
+    return 3 * randn(7, 4), torch.tensor([0, 1, 2, 3, 3, 0, 2])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 1), (5, 3)])
 def test_squared_loss_is_half_of_torch_s_mean_squared_error(shape: tuple[int, int]) -> None:
-    y_hat, y = normal(*shape, seed=1), normal(*shape, seed=2)
+    y_hat, y = randn(*shape, seed=1), randn(*shape, seed=2)
     torch.testing.assert_close(squared_loss(y_hat, y), F.mse_loss(y_hat, y) / 2)
 
 
 def test_squared_loss_has_the_mean_residual_as_its_gradient() -> None:
-    y_hat, y = normal(7, 1, seed=1).requires_grad_(), normal(7, 1, seed=2)
+    y_hat, y = randn(7, 1, seed=1).requires_grad_(), randn(7, 1, seed=2)
     squared_loss(y_hat, y).backward()
     torch.testing.assert_close(y_hat.grad, (y_hat.detach() - y) / 7)
 
@@ -34,7 +34,7 @@ def test_squared_loss_has_the_mean_residual_as_its_gradient() -> None:
 @pytest.mark.parametrize(
     ("predictions", "targets"), [((7, 1), (7,)), ((7,), (7, 1)), ((7, 1), (1, 1)), ((7, 1), (7, 2))]
 )
-def test_squared_loss_refuses_shapes_that_would_broadcast(
+def test_squared_loss_rejects_shapes_that_would_broadcast(
     predictions: tuple[int, ...], targets: tuple[int, ...]
 ) -> None:
     with pytest.raises(ValueError, match="same shape") as caught:
@@ -74,21 +74,19 @@ def test_cross_entropy_has_softmax_minus_one_hot_as_its_gradient() -> None:
 
 
 @pytest.mark.parametrize(("probabilities", "targets"), [((7, 4), (7, 1)), ((7, 4), (6,)), ((7,), (7,))])
-def test_cross_entropy_refuses_shapes_that_do_not_go_together(
-    probabilities: tuple[int, ...], targets: tuple[int, ...]
-) -> None:
+def test_cross_entropy_rejects_mismatched_shapes(probabilities: tuple[int, ...], targets: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"probabilities must be \(batch, num_classes\)"):
         cross_entropy(torch.full(probabilities, 0.25), torch.zeros(targets, dtype=torch.int64))
 
 
 def test_l2_penalty_is_half_the_sum_of_squares_of_all_tensors() -> None:
-    tensors = [normal(3, 4, seed=1), normal(4, 1, seed=2), normal(5, seed=3)]
+    tensors = [randn(3, 4, seed=1), randn(4, 1, seed=2), randn(5, seed=3)]
     squares = sum(value**2 for tensor in tensors for value in tensor.flatten().tolist())
     assert l2_penalty(iter(tensors)).item() == pytest.approx(squares / 2)
 
 
 def test_l2_penalty_has_the_weight_as_its_gradient() -> None:
-    weights = [normal(3, 4, seed=1).requires_grad_(), normal(4, 1, seed=2).requires_grad_()]
+    weights = [randn(3, 4, seed=1).requires_grad_(), randn(4, 1, seed=2).requires_grad_()]
     l2_penalty(weights).backward()
     for weight in weights:
         torch.testing.assert_close(weight.grad, weight.detach())

@@ -1,4 +1,4 @@
-"""The tasks: against torch's optimizer, hand computations, and a training loop written by hand."""
+"""Tasks compared with torch's optimizer, manual computations, and a plain training loop."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dive.data import SyntheticRegression
 from dive.data.tensor_dataset import ResumableBatchSampler, TensorDataset
+from dive.loggers import MetricsHistoryLogger
 from dive.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
 from dive.tasks.losses import squared_loss
 from dive.tasks.optim import SGD, split_weight_decay_params
@@ -39,12 +40,12 @@ def regression(model: nn.Module, **settings: Any) -> RegressionTask:
 
 
 def small_data() -> SyntheticRegression:
-    """Neither split can be divided into batches of four."""
+    """Neither split size is divisible by the batch size."""
     return SyntheticRegression(w=[2.0, -3.4], b=4.2, noise=0.1, num_train=10, num_val=7, batch_size=4)
 
 
-def light_trainer(folder: Path, epochs: int) -> Trainer:
-    """Lightning alone, without observers."""
+def plain_trainer(folder: Path, epochs: int) -> Trainer:
+    """A trainer without callbacks."""
     return Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -56,10 +57,10 @@ def light_trainer(folder: Path, epochs: int) -> Trainer:
     )
 
 
-def by_hand(
+def plain_loop(
     model: nn.Module, loss: Callable[..., Tensor], lr: float, train: TensorDataset, batch_size: int, epochs: int
 ) -> list[Tensor]:
-    """The weights that the plainest of loops comes to, over the same batches."""
+    """The weights after a plain training loop over the same batches."""
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     order = ResumableBatchSampler(len(train), batch_size, training=True, seed=0)
     for epoch in range(epochs):
@@ -71,7 +72,7 @@ def by_hand(
     return [p.detach() for p in model.parameters()]
 
 
-def stepped(task: Task, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
+def weights_after_step(task: Task, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
     """The weights after one training step."""
     optimizer = task.configure_optimizers()["optimizer"]
     task.training_step(batch, 0).backward()
@@ -80,7 +81,7 @@ def stepped(task: Task, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("targets", [(5,), (5, 2), (1, 1)])
-def test_regression_refuses_targets_of_another_shape_than_the_outputs(targets: tuple[int, ...]) -> None:
+def test_regression_rejects_targets_of_another_shape_than_the_outputs(targets: tuple[int, ...]) -> None:
     def broadcasting(y_hat: Tensor, y: Tensor) -> Tensor:
         return (y_hat - y).square().mean()
 
@@ -90,24 +91,24 @@ def test_regression_refuses_targets_of_another_shape_than_the_outputs(targets: t
 
 
 @pytest.mark.parametrize("targets", [(5, 1), (4,)])
-def test_classification_refuses_targets_that_are_not_one_class_an_example(targets: tuple[int, ...]) -> None:
+def test_classification_requires_one_target_class_per_example(targets: tuple[int, ...]) -> None:
     task = ClassificationTask(SoftmaxRegression(3, 4), loss=lambda logits, _: logits.sum(), optimizer=SGD)
     with pytest.raises(ValueError, match=r"targets \(batch,\), got \(5, 4\)"):
         task.validation_step((torch.zeros(5, 3), torch.zeros(targets, dtype=torch.int64)), 0)
 
 
-def test_classification_refuses_outputs_without_a_column_a_class() -> None:
+def test_classification_requires_one_output_per_class() -> None:
     task = ClassificationTask(nn.Flatten(0), loss=lambda logits, _: logits.sum(), optimizer=SGD)
     with pytest.raises(ValueError, match=r"outputs must be \(batch, num_classes\)"):
         task.test_step((torch.zeros(5, 3), torch.zeros(15, dtype=torch.int64)), 0)
 
 
-def test_a_task_says_what_its_model_says() -> None:
+def test_forward_runs_the_model() -> None:
     model, X = LinearRegression(3), torch.ones(5, 3)
     assert torch.equal(regression(model)(X), model(X))
 
 
-def test_matrices_decay_and_biases_and_slopes_do_not() -> None:
+def test_weight_decay_applies_to_matrices_but_not_to_biases_and_slopes() -> None:
     model = MLP(6, 4, num_hiddens=[5], activation="prelu")
     weights, biases = split_weight_decay_params(model.parameters())
     _, first, slope, last = model.net
@@ -130,8 +131,8 @@ def test_weight_decay_in_the_loss_equals_weight_decay_in_torch_s_optimizer() -> 
     in_optimizer = regression(
         concise, loss=squared_loss, optimizer=partial(torch.optim.SGD, lr=lr, weight_decay=decay)
     )
-    next_w, next_b = stepped(in_loss, (X, y))
-    other_w, other_b = stepped(in_optimizer, (X, y))
+    next_w, next_b = weights_after_step(in_loss, (X, y))
+    other_w, other_b = weights_after_step(in_optimizer, (X, y))
 
     residual = X @ w + b - y
     torch.testing.assert_close(next_w, w - lr * (X.T @ residual / 8 + decay * w), rtol=1e-6, atol=1e-6)
@@ -140,28 +141,28 @@ def test_weight_decay_in_the_loss_equals_weight_decay_in_torch_s_optimizer() -> 
     torch.testing.assert_close(next_b, other_b, rtol=1e-6, atol=1e-6)
 
 
-def test_the_penalty_is_in_the_loss_to_descend_and_not_in_the_logged_one() -> None:
+def test_weight_penalty_is_in_the_training_loss_but_not_in_the_logged_loss() -> None:
     torch.manual_seed(0)
     model = LinearRegressionScratch(2, sigma=1.0)
     task = regression(model, loss=squared_loss, weight_decay=3.0)
     X, y = torch.randn(5, 2), torch.randn(5, 1)
     plain = squared_loss(model(X), y).item()
-    descended = task.training_step((X, y), 0).item()
+    training_loss = task.training_step((X, y), 0).item()
     assert task.means["train"].compute()["loss"].item() == pytest.approx(plain)
-    assert descended == pytest.approx(plain + 3 * model.w.square().sum().item() / 2)
+    assert training_loss == pytest.approx(plain + 3 * model.w.square().sum().item() / 2)
 
 
-def test_logged_means_are_over_all_examples_of_an_epoch_whose_last_batch_is_smaller(tmp_path: Path) -> None:
+def test_logged_means_are_over_examples_with_a_smaller_last_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     data, model = small_data(), LinearRegression(2)
     twin = LinearRegression(2)
     twin.load_state_dict(model.state_dict())
-    trainer = light_trainer(tmp_path, epochs=2)
+    trainer = plain_trainer(tmp_path, epochs=2)
     trainer.fit(regression(model, loss=squared_loss), data)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
 
     train, val, _ = data.splits
-    by_hand(twin, squared_loss, 0.03, train, 4, epochs=1)
+    plain_loop(twin, squared_loss, 0.03, train, 4, epochs=1)
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.03)
     order = ResumableBatchSampler(10, 4, training=True)
     order.set_epoch(1)
@@ -182,25 +183,25 @@ def test_logged_means_are_over_all_examples_of_an_epoch_whose_last_batch_is_smal
     }
 
 
-def test_linear_regression_comes_to_the_weights_of_a_loop_written_by_hand_bit_for_bit(
+def test_linear_regression_equals_a_plain_loop_bit_for_bit(
     fit: Callable[..., Any],
 ) -> None:
     fitted = fit(*LINEAR)
     pl.seed_everything(0, verbose=False)
     train = instantiate.instantiate_datamodule(fitted.settings).splits.train
-    weights = by_hand(LinearRegression(2), F.mse_loss, 0.03, train, 32, epochs=3)
+    weights = plain_loop(LinearRegression(2), F.mse_loss, 0.03, train, 32, epochs=3)
     assert fitted.trainer.global_step == 3 * 4
     assert all(torch.equal(p, q) for p, q in zip(fitted.task.model.parameters(), weights, strict=True))
 
 
-def test_softmax_regression_comes_to_the_weights_of_a_loop_written_by_hand_bit_for_bit(
+def test_softmax_regression_equals_a_plain_loop_bit_for_bit(
     fit: Callable[..., Any],
 ) -> None:
     fitted = fit(*GARMENTS)
     data = instantiate.instantiate_datamodule(fitted.settings)
     pl.seed_everything(0, verbose=False)
     model = SoftmaxRegression(784, 10)
-    weights = by_hand(model, F.cross_entropy, 0.1, data.splits.train, 32, epochs=3)
+    weights = plain_loop(model, F.cross_entropy, 0.1, data.splits.train, 32, epochs=3)
     assert fitted.trainer.global_step == 3 * 3
     assert all(torch.equal(p, q) for p, q in zip(fitted.task.model.parameters(), weights, strict=True))
 
@@ -210,13 +211,13 @@ def test_softmax_regression_comes_to_the_weights_of_a_loop_written_by_hand_bit_f
     ):
         examples = getattr(data.splits, split)
         logits = model(examples.inputs)
-        right = (logits.argmax(1) == examples.targets).sum().item()
-        assert 0 < right < len(examples)
-        assert float(metrics[f"{split}/acc"]) == pytest.approx(right / len(examples))
+        correct = (logits.argmax(1) == examples.targets).sum().item()
+        assert 0 < correct < len(examples)
+        assert float(metrics[f"{split}/acc"]) == pytest.approx(correct / len(examples))
         assert float(metrics[f"{split}/loss"]) == pytest.approx(F.cross_entropy(logits, examples.targets).item())
 
 
-def test_the_same_fit_twice_is_the_same_bit_for_bit(fit: Callable[..., Any]) -> None:
+def test_same_fit_twice_is_equal_bit_for_bit(fit: Callable[..., Any]) -> None:
     small = (*GARMENTS, "model=mlp", "model.num_hiddens=[8]", "model.dropout=0.5", "data.num_train=60")
     first, second = fit(*small), fit(*small)
     states = first.task.state_dict(), second.task.state_dict()
@@ -230,27 +231,27 @@ def test_the_same_fit_twice_is_the_same_bit_for_bit(fit: Callable[..., Any]) -> 
     assert metrics[0] == metrics[1]
 
 
-def test_another_seed_leads_to_other_weights(tmp_path: Path) -> None:
+def test_different_seeds_give_different_weights(tmp_path: Path) -> None:
     weights = []
     for seed in (0, 1):
         pl.seed_everything(0, verbose=False)
         task, data = regression(LinearRegression(2)), small_data()
         data.seed = seed
-        light_trainer(tmp_path, epochs=1).fit(task, data)
+        plain_trainer(tmp_path, epochs=1).fit(task, data)
         weights.append(task.model.net.weight.detach())
     assert not torch.equal(*weights)
 
 
-def test_a_scheduler_steps_once_an_epoch(fit: Callable[..., Any]) -> None:
+def test_scheduler_steps_once_per_epoch(fit: Callable[..., Any]) -> None:
     fitted = fit(*LINEAR, "scheduler=step", "scheduler.step_size=1", "scheduler.gamma=0.5")
-    history = next(logger for logger in fitted.trainer.loggers if logger.name == "history")
+    history = next(logger for logger in fitted.trainer.loggers if isinstance(logger, MetricsHistoryLogger))
     rates = [row["lr"] for _, row in sorted(history.rows.items()) if "lr" in row]
     assert rates == pytest.approx([0.03, 0.015, 0.0075])
     groups = fitted.trainer.optimizers[0].param_groups
     assert [group["lr"] for group in groups] == pytest.approx([0.00375, 0.00375])
 
 
-def test_the_optimizer_s_weight_decay_spares_the_biases() -> None:
+def test_weight_decay_of_the_optimizer_excludes_biases() -> None:
     model = MLP(6, 4, num_hiddens=[5])
     task = ClassificationTask(
         model, loss=nn.CrossEntropyLoss(), optimizer=partial(torch.optim.SGD, lr=0.1, weight_decay=0.2)

@@ -34,7 +34,7 @@ class Comparison:
     Args:
         names: short names of the runs.
         configuration: keys whose values differ between runs.
-        run_context: likewise, of code, versions, machine, threads and data, as far as runs have recorded them.
+        run_context: code, versions, machine, threads and data that differ, as far as runs have recorded them.
         results: status, counts, best and final metrics, whether they differ or not.
     """
 

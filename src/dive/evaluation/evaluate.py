@@ -63,7 +63,7 @@ def evaluate_run(
     split = split or ("test" if run.data.has_test else "val")
     examples = run.examples(split)
     if wrong is not None and not (isinstance(run.task, ClassificationTask) and examples.inputs.ndim == 4):
-        raise RunError(f"{wrong}: needs an image classification data set, and {run.data.name} is none")
+        raise RunError(f"{wrong}: needs an image classification data set, and {run.data.name} is not one")
 
     metrics, recorded = run.metrics(split), run.recorded(split)
     console = Console(highlight=False, soft_wrap=True, markup=False)

@@ -55,7 +55,7 @@ def find_batch_size(
         except ValueError as error:
             if size > 1:
                 raise
-            # Lightning goes on with a batch size of 0.
+            # Lightning continues with a batch size of 0.
             raise RunError("find_batch_size=true: not even a batch of one example fits in memory") from error
         return size in completed
 
