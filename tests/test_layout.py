@@ -12,7 +12,8 @@ SOURCE = ROOT / "src" / "dive"
 # From the bottom to the top. A module may import from its own package and from lower rows.
 LAYERS = (
     {"errors"},
-    {"lazy", "models", "tasks"},
+    {"lazy"},
+    {"models", "tasks"},
     {"runs"},
     {"data", "loggers"},
     {"visualization", "config"},

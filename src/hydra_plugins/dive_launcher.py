@@ -3,8 +3,9 @@
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,16 @@ def run_job_in_process(context: HydraContext, function: TaskFunction, config: Di
     setup_globals()
     result = run_job(function, config, "hydra.sweep.dir", "hydra.sweep.subdir", hydra_context=context)
     if result.status is not JobStatus.COMPLETED:
-        raise result._return_value
+        raise _job_error(result)
+
+
+def _job_error(job: JobReturn) -> BaseException:
+    try:
+        with redirect_stderr(StringIO()):  # Hydra prints the overrides of the job
+            _ = job.return_value
+    except BaseException as error:
+        return error
+    raise AssertionError("the job has not failed")
 
 
 def _resolved_container(config: DictConfig) -> dict[str, Any]:
@@ -146,7 +156,7 @@ def _run_dir_overrides(plan: "PlannedJob") -> list[str]:
 
 
 def _failure_reason(job: JobReturn) -> str:
-    error = job._return_value
+    error = _job_error(job)
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 

@@ -99,14 +99,10 @@ class SlurmLauncher(Launcher):
         except submitit.core.utils.FailedJobError as error:
             raise RunError(f"launcher=slurm: {str(error).strip().splitlines()[-1]}") from error
         failed = _failed_jobs(submitted)
-        return [
-            JobReturn(
-                overrides=list(overrides),
-                status=JobStatus.FAILED if i in failed else JobStatus.COMPLETED,
-                _return_value=RunError(failed[i]) if i in failed else None,
-            )
-            for i, overrides in enumerate(job_overrides)
-        ]
+        returned = [JobReturn(list(overrides), status=JobStatus.COMPLETED) for overrides in job_overrides]
+        for i, reason in failed.items():
+            returned[i].status, returned[i].return_value = JobStatus.FAILED, RunError(reason)
+        return returned
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from dive.callbacks import GradNormMonitor, PRCurves
 from dive.callbacks.first_layer_weights import first_layer_weights
-from dive.callbacks.grad_norm_monitor import total_norm
 from dive.callbacks.histograms import add_histogram
 from dive.config.groups import CONFIG_DIR
+from dive.lazy.private_api import total_norm
 from dive.training import instantiate
 from dive.visualization import plots
 from dive.visualization.predictions import Predictions, predict

@@ -73,7 +73,7 @@ def test_split_shapes() -> None:
 @pytest.mark.parametrize("w", [[3.0], [1.0, -1.0, 2.0], [0.01] * 200, [2, -3]])
 def test_any_number_of_weights(w: list[float]) -> None:
     data = make_data(w=w, noise=0.0)
-    assert (data.num_inputs, data.num_outputs) == (len(w), 1)  # known before anything is drawn
+    assert (data.num_inputs, data.num_outputs) == (len(w), 1)  # known before loading
     X, y = data.splits.train.inputs, data.splits.train.targets
     expected = X.double().numpy() @ np.array(w, dtype=np.float64) + 4.2
     np.testing.assert_allclose(y[:, 0].numpy(), expected, rtol=1e-5, atol=1e-5)

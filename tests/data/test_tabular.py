@@ -99,11 +99,11 @@ def test_empty_and_constant_columns_are_encoded_as_zeros() -> None:
 
 def test_split_depends_on_split_seed_and_leaves_a_row_in_each_split(tmp_path: Path) -> None:
     path = write_csv(make_houses(), tmp_path)
-    drawn = [
+    val_rows = [
         set(make_data(path, "price", **seeds)._rows.val.index) for seeds in ({}, {"seed": 1}, {"split_seed": 1})
     ]
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert len(drawn[0]) == 10
+    assert val_rows[0] == val_rows[1] != val_rows[2]
+    assert len(val_rows[0]) == 10
     path = write_csv(make_houses(2), tmp_path)
     for fraction in (0.01, 0.99):
         assert [len(part) for part in make_data(path, "price", val_fraction=fraction).splits[:2]] == [1, 1]
@@ -158,7 +158,7 @@ def test_zip_files_folders_trailing_commas_and_gzip(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a CSV file: File is not a zip file"):
         make_data(tmp_path / "table.zip").num_inputs  # noqa: B018  # reads the file
     with pytest.raises(DataError, match="there is no such file"):
-        make_data(tmp_path).num_inputs  # noqa: B018  # likewise
+        make_data(tmp_path).num_inputs  # noqa: B018  # reads the file
     (tmp_path / "commas.csv").write_text("x,y\n1,2,\n3,4,\n")  # one more at the end of each line
     parts = make_data(tmp_path / "commas.csv", "y").splits[:2]
     assert sorted((int(part.inputs), int(part.targets)) for part in parts) == [(1, 2), (3, 4)]

@@ -25,13 +25,15 @@ def test_show_images_plots_a_grid_with_titles() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "drawn"), [((2, 4, 5), (4, 5)), ((2, 1, 4, 5), (4, 5)), ((2, 3, 4, 5), (4, 5, 3))]
+    ("shape", "image_shape"), [((2, 4, 5), (4, 5)), ((2, 1, 4, 5), (4, 5)), ((2, 3, 4, 5), (4, 5, 3))]
 )
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_grayscale_and_rgb_as_bytes_and_floats(shape: tuple[int, ...], drawn: tuple[int, ...], dtype: Any) -> None:
+def test_grayscale_and_rgb_as_bytes_and_floats(
+    shape: tuple[int, ...], image_shape: tuple[int, ...], dtype: Any
+) -> None:
     figure = show_images(torch.ones(shape).to(dtype), 1, 2)
     image = figure.axes[0].images[0]
-    assert image.get_array().shape == drawn  # type: ignore[union-attr]  # plotted above
+    assert image.get_array().shape == image_shape  # type: ignore[union-attr]  # plotted above
     assert image.get_clim() == (0, 255 if dtype == torch.uint8 else 1)
 
 
@@ -74,8 +76,8 @@ def test_figure_has_curves_labels_and_scales() -> None:
         board.draw(x, 2 / x, "val")
     axes = board.figure().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("step", "loss", "log")
-    drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
-    np.testing.assert_allclose(drawn["val"], [[1, 2], [2, 1], [3, 2 / 3]])
+    lines = {line.get_label(): line.get_xydata() for line in axes.lines}
+    np.testing.assert_allclose(lines["val"], [[1, 2], [2, 1], [3, 2 / 3]])
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["train", "val"]
 
 
@@ -111,5 +113,5 @@ def test_in_a_notebook_the_displayed_figure_is_updated(tmp_path: Path, monkeypat
     for x in range(3):
         board.draw(x, x, "loss")
     assert [how for how, _ in displayed] == ["display", "update", "update"]
-    assert all(drawn.startswith(PNG) for _, drawn in displayed)
+    assert all(png.startswith(PNG) for _, png in displayed)
     assert not board.file.exists()

@@ -70,9 +70,7 @@ def test_weights_with_clipping_are_close_to_lightning(tmp_path: Path) -> None:
     unclipped, *_ = fit_both(("model=mlp",), tmp_path / "unclipped")
     for name, weight in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], weight, rtol=1e-6, atol=1e-6)
-        assert not torch.allclose(
-            unclipped.state_dict()[name], weight, rtol=1e-3, atol=1e-4
-        )  # clipping matters
+        assert not torch.allclose(unclipped.state_dict()[name], weight, rtol=1e-3, atol=1e-4)  # clipping matters
 
 
 @pytest.mark.parametrize("max_norm", [0.1, 1e6])

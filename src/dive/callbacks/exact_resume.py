@@ -55,8 +55,7 @@ class ExactResume(pl.Callback):
         """Restore the random states and the metric means."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
             # A new epoch starts; Lightning would treat it as one of which only validation is left.
-            for loop in (trainer.fit_loop, trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop):
-                loop._restarting = False
+            trainer.fit_loop.restarting = False
         if "random" in self._state:
             set_rng_state(self._state["random"])
         if "means" in self._state:

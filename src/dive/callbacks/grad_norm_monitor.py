@@ -1,11 +1,11 @@
 """Norms of weights and gradients."""
 
 import math
-from collections.abc import Iterable
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+
+from dive.lazy.private_api import total_norm
 
 
 class GradNormMonitor(pl.Callback):
@@ -42,13 +42,3 @@ class GradNormMonitor(pl.Callback):
     def _compute_grad_norm(self) -> float | None:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         return total_norm(gradients).item() if gradients else self._grad_norm
-
-
-def total_norm(tensors: Iterable[Tensor]) -> Tensor:
-    """The Euclidean norm over all elements of tensors of any shapes: a scalar.
-
-    >>> total_norm([torch.tensor([3.0]), torch.tensor([[4.0], [12.0]])])
-    tensor(13.)
-    """
-    norms = torch._foreach_norm([tensor.detach() for tensor in tensors])
-    return torch.stack([norm.float() for norm in norms]).norm()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dive.lazy import private_api
 from dive.runs import signals
 from dive.runs.signals import RunInterrupted
 
@@ -46,7 +47,7 @@ class LastCheckpoint(pl.Callback):
             self._interrupt = interrupt
             self.on_train_batch_end = self._exit_between_steps
             self.on_validation_batch_end = self._exit_in_validation
-            trainer._signal_connector.received_sigterm = False  # else Lightning would exit without saving
+            private_api.ignore_sigterm(trainer)
 
         if trainer.world_size == 1:
             signals.defer_interrupt(request_exit)
@@ -75,7 +76,7 @@ class LastCheckpoint(pl.Callback):
             self._raise_interrupt()
 
     def _exit_in_validation(self, trainer: pl.Trainer, *_: Any) -> None:
-        if not trainer.fit_loop.epoch_loop._should_accumulate() and not max_steps_reached(trainer):
+        if not private_api.accumulates_gradients(trainer) and not max_steps_reached(trainer):
             self._save(trainer)
             self._raise_interrupt()
 
@@ -92,9 +93,11 @@ class LastCheckpoint(pl.Callback):
 
 def is_between_steps(trainer: pl.Trainer) -> bool:
     """Whether another step of this epoch is next: no gradients are accumulated and no validation is due."""
-    loop = trainer.fit_loop.epoch_loop
-    val_due = loop._num_ready_batches_reached() or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    return not val_due and not loop._should_accumulate() and not max_steps_reached(trainer)
+    return not (
+        private_api.is_epoch_end_or_validation_due(trainer)
+        or private_api.accumulates_gradients(trainer)
+        or max_steps_reached(trainer)
+    )
 
 
 def max_steps_reached(trainer: pl.Trainer) -> bool:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from dive.data.rng import named_generator
 from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
 from dive.errors import RunError
+from dive.lazy.private_api import worker_sentinels
 from dive.runs.signals import GRACE_PERIOD_S
 
 WORKER_CHECK_INTERVAL_S = 1.0  # how long to wait for a worker's exit after its connection broke
@@ -50,7 +51,7 @@ class ResumableDataLoader(DataLoader[Batch]):
                 yield batch
         except (RuntimeError, OSError, EOFError) as error:
             # The connection to a dying worker may break before the operating system reports its exit.
-            if not wait([worker.sentinel for worker in batches._workers], timeout=WORKER_CHECK_INTERVAL_S):
+            if not wait(worker_sentinels(batches), timeout=WORKER_CHECK_INTERVAL_S):
                 raise
             raise RunError(
                 f"a worker of the data loader has died (data.num_workers={self.num_workers}): out of memory?"

@@ -27,11 +27,13 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:
         super().__init__(save_dir=save_dir, name="", version="", flush_secs=FLUSH_INTERVAL_S)
+        self._has_writer = False
 
     @property
     def experiment(self) -> Any:
         """The `SummaryWriter`: one event file per process, closed when this logger is deleted, or at exit."""
-        if self._experiment is None and rank_zero_only.rank == 0:
+        if not self._has_writer and rank_zero_only.rank == 0:
+            self._has_writer = True
             unique_second(Path(self.log_dir))
             writer = super().experiment
             weakref.finalize(self, _close, writer)
@@ -49,7 +51,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
         from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # slow to import, and seldom needed
 
         session_start = Event(session_log=SessionLog(status=SessionLog.START))
-        self.experiment._get_file_writer().add_event(session_start, step)
+        self.experiment.file_writer.add_event(session_start, step)
 
     def save(self) -> None:
         """Flush; hyperparameters are in the run's config.yaml."""
@@ -59,7 +61,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Flush, without closing: testing, which follows the fit, writes to the same file."""
-        if self._experiment is not None:
+        if self._has_writer:
             self.save()
 
     @contextmanager

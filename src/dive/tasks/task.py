@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dive.lazy.private_api import CURRENT_HOOK, may_reuse_outputs
 from dive.tasks.epoch_logging import log_epoch_metrics
 from dive.tasks.losses import l2_penalty
 from dive.tasks.metrics import MeanMetrics
@@ -62,7 +63,7 @@ class Task(pl.LightningModule, ABC):
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning sets the name of the current hook some forty times per step, and nn.Module checks each value
         # for parameters first: for small models this would take a tenth of the step.
-        if name == "_current_fx_name":
+        if name == CURRENT_HOOK:
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
@@ -85,7 +86,7 @@ class Task(pl.LightningModule, ABC):
         self.validate_shapes(outputs, targets)
         loss = self.loss(outputs, targets)
         detached = outputs.detach()
-        if model._compiled_call_impl is not None:  # CUDA graphs overwrite the memory with the next outputs
+        if may_reuse_outputs(model):
             detached = detached.clone()
         self.means[stage].update(loss.detach(), detached, targets)
         return loss
