@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --upgrade --quiet
 
-.PHONY: help train test test-latest test-sweeps test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
+.PHONY: help train test test-latest test-slow test-faults test-slurm test-extras test-browser lint docs bench tensorboard lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,17 +19,17 @@ train: $(INSTALLED) ## train the default model; ARGS="trainer.max_epochs=2" pass
 	@$(BIN)/python scripts/default_training.py $(ARGS)
 
 test: $(INSTALLED) ## run the fast tests and the docstring examples; ARGS="-k resume" passes pytest options
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses 2 $(ARGS)
 
 test-latest: ## run the tests with the newest allowed releases instead of the lock file, in .venv-latest
 	@$(PYTHON) -m venv .venv-latest
 	@.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --upgrade \
 		--upgrade-strategy eager --editable '.[dev,sweeps]'
 	@.venv-latest/bin/python -m pip list --format freeze | grep -E '^(torch|pytorch-lightning|torchmetrics|hydra-core)='
-	@OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest --numprocesses 2 $(ARGS)
+	@OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -m "not slow" --numprocesses 2 $(ARGS)
 
-test-sweeps: $(INSTALLED) ## run the slow tests: whole sweeps (failing, killed, resumed, search), a renamed project
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(wildcard tests/slow tests/repository/slow) --numprocesses 2 $(ARGS)
+test-slow: $(INSTALLED) ## run the slow tests: sweeps, several processes, deferred imports, a renamed project
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 $(ARGS)
 
 test-faults: $(INSTALLED) ## run the fault-injection tests: full disks, kills, corrupt files (some need root)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 $(ARGS)

@@ -29,9 +29,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Skip the folders of slow tests and optional packages unless named, as by `make test-sweeps`."""
+    """Skip the folders that need root, optional packages or a browser unless the command line names them."""
     folder = collection_path.name
-    if collection_path.parent != ROOT / "tests" or folder not in ("browser", "extras", "faults", "slow", "slurm"):
+    if collection_path.parent != ROOT / "tests" or folder not in ("browser", "extras", "faults", "slurm"):
         return None
     return None if any(folder in arg for arg in config.args) else True
 
@@ -43,8 +43,16 @@ def quiet_lightning() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the markers."""
     config.addinivalue_line("markers", "curves: the test reads curves.png")
+    config.addinivalue_line("markers", "slow: `make test-slow` runs the test, `make test` does not")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests in folders named ``slow``."""
+    for item in items:
+        if "slow" in item.path.parts:
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ NAMES = sorted(
     ",".join(f"{key}={value}" for key, value in zip(KEYS, values, strict=True))
     for values in product(*KEYS.values())
 )
-IMAGES = ("validation/samples", "validation/mistakes", "validation/confusion matrix", "first layer")
+IMAGES = ("validation/sample predictions", "validation/top losses", "validation/confusion matrix", "first layer")
 FIRST_PAGE = 4 + 12  # first-layer images of the finished jobs, and twelve of the other images
 LOADED = """number => {
     const found = [];

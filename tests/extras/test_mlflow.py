@@ -14,8 +14,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from dive.callbacks import TerminateOnNonFinite
 from dive.errors import RunError
 from dive.loggers import MLFlowLogger
-from dive.runs.metrics_csv import read_metrics
 from dive.loggers.mlflow import RETRIES
+from dive.runs.metrics_csv import read_metrics
 from dive.runs.record import comparable_config, flatten
 
 pytest.importorskip("mlflow", reason="pip install -e '.[loggers]'")

@@ -26,7 +26,7 @@ def test_onnx_model_equals_the_model_for_batches_of_any_size(
     task = fit(*shortened(experiment), "trainer.max_epochs=1").task
     inputs = task.trainer.datamodule.splits.val.inputs
     path = tmp_path / "out.onnx"
-    assert f"to {says}; verified with batches of" in export_onnx(task, inputs, path)
+    assert f"to {semantics}; verified with batches of" in export_onnx(task, inputs, path)
     assert {entry.name for entry in tmp_path.glob("out*")} == {"out.onnx"}  # a single file, with the weights
     onnx.checker.check_model(path, full_check=True)
     session = onnxruntime.InferenceSession(path)

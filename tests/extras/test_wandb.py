@@ -71,12 +71,12 @@ def test_run_has_metrics_configuration_and_name(finished_run: Any) -> None:
     (run,) = starts(finished_run.directory)
     logged = {item.key: json.loads(item.value_json) for item in run.config.update}
     config = yaml.safe_load((finished_run.directory / "config.yaml").read_text())
-    assert {k: v for k, v in told.items() if k != "_wandb"} == dict(flatten(comparable_config(config)))
+    assert {k: v for k, v in logged.items() if k != "_wandb"} == dict(flatten(comparable_config(config)))
     assert (run.display_name, run.project) == (finished_run.directory.name, "dive")
     assert exits(finished_run.directory) == [0]
 
 
-def test_nobody_is_called(finished_run: Any) -> None:
+def test_no_network_connections(finished_run: Any) -> None:
     assert finished_run.connections == 0
 
 
@@ -90,9 +90,7 @@ def test_no_code_machine_data_or_packages_are_recorded(finished_run: Any) -> Non
 
 def test_resumed_run_continues_the_same_run(train: Callable[..., Any], folder: Path) -> None:
     first = train(*LINEAR, "trainer.max_epochs=1")
-    assert not [
-        path for path in first.directory.rglob("*") if path.is_symlink()
-    ]  # it could not be resumed otherwise
+    assert not any(path.is_symlink() for path in first.directory.rglob("*"))  # symlinks would prevent resuming
     train(f"resume={first.directory}", "trainer.max_epochs=3", directory=first.directory)
     assert len({run.run_id for run in starts(first.directory)}) == 1
     assert len(starts(first.directory)) == 2

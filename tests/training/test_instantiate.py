@@ -145,7 +145,7 @@ def test_the_trainer_writes_to_the_run_directory(tmp_path: Path) -> None:
     assert isinstance(trainer, Trainer)
     assert trainer.default_root_dir == str(tmp_path)
     history = next(logger for logger in trainer.loggers if isinstance(logger, loggers.MetricsHistoryLogger))
-    assert history.folder == tmp_path
+    assert history.run_dir == tmp_path
     tensorboard = next(logger for logger in trainer.loggers if isinstance(logger, loggers.TensorBoardLogger))
     assert Path(tensorboard.log_dir) == tmp_path
 
@@ -168,7 +168,16 @@ def test_null_disables_a_callback_or_logger(tmp_path: Path) -> None:
 
 
 def test_errors_of_callbacks_name_the_group_and_the_callback(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^callbacks\.best: cannot tell whether 'val/joy' should"):
+    config = small_config()
+    config["callbacks"]["best"] |= {"unknown": 1}
+    with pytest.raises(ConfigError, match=r"^callbacks\.best: .*unexpected keyword argument 'unknown'"):
+        instantiate.instantiate_trainer(config, tmp_path)
+
+
+def test_the_mode_of_a_callback_s_metric_must_be_known(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^monitor=val/joy: mode=auto cannot tell .*; set mode=max or mode=min$"
+    ):
         make_trainer(tmp_path, "callbacks.best.monitor=val/joy")
 
 

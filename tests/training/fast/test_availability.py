@@ -76,7 +76,8 @@ def test_a_run_of_the_fast_loop_can_be_resumed_with_the_fallback(
     resumed = train(*overrides, "trainer.max_epochs=1")
     request.getfixturevalue("without_epoch_loop")
     train(f"resume={resumed.directory}", "trainer.max_epochs=3", directory=resumed.directory)
-    assert differences(uninterrupted.directory, resumed.directory) == []
+    changed = differences(uninterrupted.directory, resumed.directory)
+    assert [line for line in changed if "config.trainer.max_epochs" not in line] == []
 
 
 @pytest.mark.parametrize("name", [*availability.OBJECTS, *availability.ATTRIBUTES])

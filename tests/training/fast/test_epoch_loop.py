@@ -81,9 +81,9 @@ def lightning_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     batches: list[int] = []
     advance = _TrainingEpochLoop.advance
 
-    def record_advance(loop: _TrainingEpochLoop, data_fetcher: Any) -> None:
-        advance(loop, data_fetcher)
-        batches.append(loop.batch_idx)
+    def record_advance(self: _TrainingEpochLoop, data_fetcher: Any) -> None:
+        advance(self, data_fetcher)
+        batches.append(self.batch_idx)
 
     monkeypatch.setattr(_TrainingEpochLoop, "advance", record_advance)
     return batches
