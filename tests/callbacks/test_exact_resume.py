@@ -210,25 +210,25 @@ def test_interrupted_and_resumed_fit_equals_an_uninterrupted_one(
 ) -> None:
     settings = SETTINGS[kind]
     seed(0)
-    whole, random_after = Run(tmp_path / "whole", **settings), random_numbers()
+    uninterrupted, random_after = Run(tmp_path / "uninterrupted", **settings), random_numbers()
 
     seed(0)
     first = Recorder(hook, count, interrupt)
     with pytest.raises(RunInterrupted):
-        Run(tmp_path / "halves", first, **settings)
-    assert load_comparable(tmp_path / "halves")["global_step"] == steps
+        Run(tmp_path / "resumed", first, **settings)
+    assert load_comparable(tmp_path / "resumed")["global_step"] == steps
     seed(1)
-    second = Run(tmp_path / "halves", resume="last.ckpt", **settings)
+    second = Run(tmp_path / "resumed", resume="last.ckpt", **settings)
 
-    assert first.trained + second.recorder.trained == whole.recorder.trained
-    assert second.history.rows == whole.history.rows
-    assert second.trainer.callback_metrics.keys() <= whole.trainer.callback_metrics.keys()
-    assert load_comparable(tmp_path / "halves") == load_comparable(tmp_path / "whole")
+    assert first.trained + second.recorder.trained == uninterrupted.recorder.trained
+    assert second.history.rows == uninterrupted.history.rows
+    assert second.trainer.callback_metrics.keys() <= uninterrupted.trainer.callback_metrics.keys()
+    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
     if kind != "no validation":
-        assert load_comparable(tmp_path / "halves", "best.ckpt") == load_comparable(
-            tmp_path / "whole", "best.ckpt"
+        assert load_comparable(tmp_path / "resumed", "best.ckpt") == load_comparable(
+            tmp_path / "uninterrupted", "best.ckpt"
         )
-    if steps < whole.trainer.global_step:
+    if steps < uninterrupted.trainer.global_step:
         assert random_numbers() == random_after
 
 
@@ -254,20 +254,20 @@ def test_killed_fit_resumes_from_the_last_saved_step(
     tmp_path: Path, settings: dict[str, Any], count: int, steps: int
 ) -> None:
     seed(0)
-    whole = Run(tmp_path / "whole", every_n_steps=4, **settings)
+    uninterrupted = Run(tmp_path / "uninterrupted", every_n_steps=4, **settings)
     seed(0)
     with pytest.raises(KilledError):
-        Run(tmp_path / "halves", Recorder("train batch", count, kill), every_n_steps=4, **settings)
-    assert load_comparable(tmp_path / "halves")["global_step"] == steps
+        Run(tmp_path / "resumed", Recorder("train batch", count, kill), every_n_steps=4, **settings)
+    assert load_comparable(tmp_path / "resumed")["global_step"] == steps
     seed(1)
-    second = Run(tmp_path / "halves", resume="last.ckpt", every_n_steps=4, **settings)
-    assert second.history.rows == whole.history.rows
-    assert load_comparable(tmp_path / "halves") == load_comparable(tmp_path / "whole")
+    second = Run(tmp_path / "resumed", resume="last.ckpt", every_n_steps=4, **settings)
+    assert second.history.rows == uninterrupted.history.rows
+    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
 
 
 def test_fit_can_be_interrupted_repeatedly(tmp_path: Path) -> None:
     seed(0)
-    whole = Run(tmp_path / "whole")
+    uninterrupted = Run(tmp_path / "uninterrupted")
     seed(0)
     trained: list[list[float]] = []
     resume = None
@@ -280,25 +280,25 @@ def test_fit_can_be_interrupted_repeatedly(tmp_path: Path) -> None:
     ]:
         recorder = Recorder(hook, count, interrupt)
         with pytest.raises(RunInterrupted):
-            Run(tmp_path / "parts", recorder, resume)
+            Run(tmp_path / "resumed", recorder, resume)
         trained += recorder.trained
         resume = "last.ckpt"
-    last = Run(tmp_path / "parts", resume="last.ckpt")
-    assert trained + last.recorder.trained == whole.recorder.trained
-    assert last.history.rows == whole.history.rows
-    assert load_comparable(tmp_path / "parts") == load_comparable(tmp_path / "whole")
+    last = Run(tmp_path / "resumed", resume="last.ckpt")
+    assert trained + last.recorder.trained == uninterrupted.recorder.trained
+    assert last.history.rows == uninterrupted.history.rows
+    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
 
 
 def test_fit_with_dataloader_workers_resumes(tmp_path: Path) -> None:
     seed(0)
-    whole = Run(tmp_path / "whole", data=examples(num_workers=2), limit_val_batches=0)
+    uninterrupted = Run(tmp_path / "uninterrupted", data=examples(num_workers=2), limit_val_batches=0)
     seed(0)
     first = Recorder("train batch", 8, interrupt)
     with pytest.raises(RunInterrupted):
-        Run(tmp_path / "halves", first, data=examples(num_workers=2), limit_val_batches=0)
-    second = Run(tmp_path / "halves", resume="last.ckpt", data=examples(num_workers=2), limit_val_batches=0)
-    assert first.trained + second.recorder.trained == whole.recorder.trained
-    assert load_comparable(tmp_path / "halves") == load_comparable(tmp_path / "whole")
+        Run(tmp_path / "resumed", first, data=examples(num_workers=2), limit_val_batches=0)
+    second = Run(tmp_path / "resumed", resume="last.ckpt", data=examples(num_workers=2), limit_val_batches=0)
+    assert first.trained + second.recorder.trained == uninterrupted.recorder.trained
+    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
 
 
 def test_interrupted_validation_restarts_from_its_first_batch(tmp_path: Path) -> None:
@@ -312,26 +312,26 @@ def test_interrupted_validation_restarts_from_its_first_batch(tmp_path: Path) ->
 
 def test_finished_fit_resumes_only_with_more_epochs(tmp_path: Path) -> None:
     seed(0)
-    whole = Run(tmp_path / "whole", max_epochs=3)
+    uninterrupted = Run(tmp_path / "uninterrupted", max_epochs=3)
     seed(0)
     Run(tmp_path / "run", max_epochs=2)
     assert Run(tmp_path / "run", resume="last.ckpt", max_epochs=2).recorder.trained == []
     longer = Run(tmp_path / "run", resume="last.ckpt", max_epochs=3)
     assert len(longer.recorder.trained) == 6
-    assert longer.history.rows == whole.history.rows
-    assert load_comparable(tmp_path / "run") == load_comparable(tmp_path / "whole")
+    assert longer.history.rows == uninterrupted.history.rows
+    assert load_comparable(tmp_path / "run") == load_comparable(tmp_path / "uninterrupted")
 
 
 def test_resuming_from_the_best_checkpoint_repeats_later_epochs(tmp_path: Path) -> None:
     seed(0)
-    whole = Run(tmp_path / "whole")
+    uninterrupted = Run(tmp_path / "uninterrupted")
     seed(0)
     Run(tmp_path / "run")
     (best,) = (epoch for epoch in range(3) if load_comparable(tmp_path / "run", "best.ckpt")["epoch"] == epoch)
     seed(1)
     again = Run(tmp_path / "run", resume="best.ckpt")
     assert len(again.recorder.trained) == 6 * (2 - best)
-    assert again.history.rows == whole.history.rows
+    assert again.history.rows == uninterrupted.history.rows
 
 
 def test_resumed_fit_stays_stopped_after_early_stopping(tmp_path: Path) -> None:
@@ -362,13 +362,13 @@ class PlainDataModule(pl.LightningDataModule):
 
 
 def test_fit_with_plain_dataloaders_resumes_after_an_epoch(tmp_path: Path) -> None:
-    whole = Run(tmp_path / "whole", data=PlainDataModule())
+    uninterrupted = Run(tmp_path / "uninterrupted", data=PlainDataModule())
     first = Recorder("epoch end", 1, interrupt)
     with pytest.raises(RunInterrupted):
-        Run(tmp_path / "halves", first, data=PlainDataModule())
-    second = Run(tmp_path / "halves", resume="last.ckpt", data=PlainDataModule())
-    assert first.trained + second.recorder.trained == whole.recorder.trained
-    assert second.history.rows.keys() == whole.history.rows.keys()
+        Run(tmp_path / "resumed", first, data=PlainDataModule())
+    second = Run(tmp_path / "resumed", resume="last.ckpt", data=PlainDataModule())
+    assert first.trained + second.recorder.trained == uninterrupted.recorder.trained
+    assert second.history.rows.keys() == uninterrupted.history.rows.keys()
 
 
 def test_validating_a_checkpoint_keeps_random_state_and_logged_rows(tmp_path: Path) -> None:

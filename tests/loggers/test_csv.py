@@ -34,8 +34,8 @@ def test_table_equals_that_of_lightning(tmp_path: Path) -> None:
 
 
 def test_resumed_run_has_each_row_once(tmp_path: Path) -> None:
-    whole, resumed = CSVLogger(tmp_path / "whole"), CSVLogger(tmp_path / "resumed")
-    for logger in (whole, resumed):
+    uninterrupted, resumed = CSVLogger(tmp_path / "uninterrupted"), CSVLogger(tmp_path / "resumed")
+    for logger in (uninterrupted, resumed):
         logger.path.parent.parent.mkdir()
         for step, metrics in CALLS:
             logger.log_metrics(metrics, step)
@@ -44,7 +44,7 @@ def test_resumed_run_has_each_row_once(tmp_path: Path) -> None:
     again.truncate_after(4)  # after 4 steps: the last one is step 3
     again.log_metrics(CALLS[2][1], CALLS[2][0])
     again.save()
-    assert whole.path.read_bytes() == resumed.path.read_bytes()
+    assert uninterrupted.path.read_bytes() == resumed.path.read_bytes()
 
 
 def test_no_table_without_rows(tmp_path: Path) -> None:

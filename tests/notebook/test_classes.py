@@ -18,7 +18,7 @@ def test_add_to_class_adds_a_method() -> None:
     def double(self: Any, x: int) -> int:
         return self.rate * x
 
-    assert model.doubled(3) == 6  # type: ignore[attr-defined]  # added above
+    assert model.double(3) == 6  # type: ignore[attr-defined]  # added above
     assert double(model, 4) == 8
 
 

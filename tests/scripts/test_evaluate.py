@@ -124,7 +124,8 @@ def test_without_mistakes_nothing_is_plotted(
 ) -> None:
     run = train(*shortened("mlp")).directory
     monkeypatch.setattr(
-        "dive.evaluation.evaluate.Predictions.mistakes", lambda *_: torch.tensor([], dtype=torch.int64)
+        "dive.evaluation.evaluate.Predictions.most_confident_errors",
+        lambda *_: torch.tensor([], dtype=torch.int64),
     )
     assert "not written, since there are no mistakes" in call(run, "--wrong", tmp_path / "wrong.png")
     assert not (tmp_path / "wrong.png").exists()

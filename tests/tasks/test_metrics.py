@@ -121,7 +121,11 @@ def test_reduced_means_are_over_the_examples_of_all_processes() -> None:
 
 @pytest.mark.usefixtures("buffer_size")
 def test_means_are_bit_exact_after_resuming_within_an_epoch() -> None:
-    whole, first, second = MeanMetrics(compute_metrics), MeanMetrics(compute_metrics), MeanMetrics(compute_metrics)
+    uninterrupted, first, second = (
+        MeanMetrics(compute_metrics),
+        MeanMetrics(compute_metrics),
+        MeanMetrics(compute_metrics),
+    )
     second.update(*batches(1)[0])  # discarded by load_state_dict
     for i, batch in enumerate(batches(40)):
         if i == 23:
@@ -129,9 +133,9 @@ def test_means_are_bit_exact_after_resuming_within_an_epoch() -> None:
             torch.save(first.state_dict(), content)
             second.load_state_dict(torch.load(io.BytesIO(content.getvalue()), weights_only=True))
             assert second.num_examples == 23 * 4
-        for means in (whole, first if i < 23 else second):
+        for means in (uninterrupted, first if i < 23 else second):
             means.update(*batch)
-    assert second.compute() == whole.compute()
+    assert second.compute() == uninterrupted.compute()
 
 
 def test_state_between_epochs_is_empty() -> None:
