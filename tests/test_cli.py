@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
 }
 
+# All others run in this process, which has imported torch already.
+IN_SUBPROCESS = ("misspelled_key", "missing_data")
+
 
 class Background:
     """Commands that run two at a time in the background: each takes seconds to import torch."""
@@ -124,8 +128,8 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]
     damaged = commands.tmp / "damaged_data" / "FashionMNIST" / "raw"
     damaged.mkdir(parents=True)
     (damaged / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
-    for name, (arguments, _) in MISTAKES.items():
-        commands.start(name, *arguments)
+    for name in IN_SUBPROCESS:
+        commands.start(name, *MISTAKES[name][0])
     commands.start("full_error", "model=mpl", HYDRA_FULL_ERROR="1")
     for name, arguments in {
         "--cfg": ["--cfg", "job"],
@@ -436,10 +440,31 @@ def test_sweep_job_sees_the_command_of_a_single_run(monkeypatch: pytest.MonkeyPa
     assert sys.argv == ["train.py", "-m", "seed=0,1", "sweep=lr"]
 
 
+@pytest.mark.parametrize("name", sorted(MISTAKES.keys() - set(IN_SUBPROCESS)))
+def test_mistake_is_one_line_in_process(
+    name: str,
+    background: Background,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments, line = MISTAKES[name]
+    run_dir = background.tmp / "run" / name
+    monkeypatch.setattr(
+        sys, "argv", ["train.py", f"hydra.run.dir={run_dir}", *(a.format(tmp=background.tmp) for a in arguments)]
+    )
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.setenv("DIVE_DATA", str(background.tmp / name))
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as exit_info:
+        runpy.run_path("train.py", run_name="__main__")
+    assert capfd.readouterr() == ("", "")
+    assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(background.tmp)))}", str(exit_info.value))
+
+
 # In subprocesses.
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", IN_SUBPROCESS)
 def test_mistake_is_one_line(name: str, background: Background) -> None:
     done, (_, line) = background[name], MISTAKES[name]
     assert done.returncode != 0
@@ -451,9 +476,8 @@ def test_mistake_is_one_line(name: str, background: Background) -> None:
 
 
 def test_rejected_run_leaves_no_directory(background: Background) -> None:
-    for name in ("misspelled_key", "empty_batch"):
-        assert background[name].returncode != 0
-        assert not (background.tmp / "run" / name).exists()
+    assert background["misspelled_key"].returncode != 0
+    assert not (background.tmp / "run" / "misspelled_key").exists()
 
 
 def test_full_error_prints_the_traceback(background: Background) -> None:

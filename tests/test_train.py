@@ -155,6 +155,7 @@ def test_precision_and_compile_are_options(train: Callable[..., Any]) -> None:
     assert set(weights(compiled.directory)) == {"model.net.1.weight", "model.net.1.bias"}
 
 
+@pytest.mark.slow
 def test_ddp_with_two_processes_equals_one_process(train: Callable[..., Any], tmp_path: Path) -> None:
     command = ("model=mlp", "trainer.max_epochs=2", *FEW[:-1])
     run = tmp_path / "two"
@@ -174,6 +175,7 @@ def test_ddp_with_two_processes_equals_one_process(train: Callable[..., Any], tm
     assert process.stdout.count("best epoch") == 1
 
 
+@pytest.mark.slow
 def test_ddp_with_a_last_batch_of_one_example_trains_and_resumes(tmp_path: Path) -> None:
     command = (
         "model=linear_regression",
@@ -191,6 +193,7 @@ def test_ddp_with_a_last_batch_of_one_example_trains_and_resumes(tmp_path: Path)
     assert json.loads((tmp_path / "result.json").read_text())["steps"] == 8
 
 
+@pytest.mark.slow
 def test_each_model_of_a_sweep_uses_its_own_data(real_data: Path, tmp_path: Path) -> None:
     command = ["-m", "model=linear_regression,softmax_regression,mlp", "debug=fast", f"hydra.sweep.dir={tmp_path}"]
     environment = os.environ | {"DIVE_DATA": str(real_data)}
@@ -199,6 +202,7 @@ def test_each_model_of_a_sweep_uses_its_own_data(real_data: Path, tmp_path: Path
     assert [result["data"] for result in results] == ["synthetic_regression", "fashion_mnist", "fashion_mnist"]
 
 
+@pytest.mark.slow
 def test_default_training_reaches_its_accuracy_on_fashion_mnist(
     real_data: Path, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +214,7 @@ def test_default_training_reaches_its_accuracy_on_fashion_mnist(
     assert abs(result["metrics"]["best"]["test/acc"] - result["score"]) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_run_can_be_resumed(
     signum: signal.Signals, code: int, tmp_path: Path, train: Callable[..., Any]

@@ -37,6 +37,7 @@ def change_config(run: Path, **changed: Any) -> None:
     (run / "config.yaml").write_text(yaml.safe_dump(config | changed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONFIG_DIR / "experiment").glob("*.yaml")))
 def test_every_experiment_is_reproduced_bit_for_bit(
     experiment: str,
@@ -241,6 +242,7 @@ def test_a_missing_checkpoint_is_listed(train: Train, tmp_path: Path, capsys: py
     assert "best.ckpt: saved by only one of the runs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_on_several_processes_is_reproduced_on_several(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +298,7 @@ def recorded_patch(tmp_path: Path) -> bytes:
     ).stdout
 
 
+@pytest.mark.slow
 @requires_git_checkout
 def test_at_revision_runs_the_recorded_code(
     recorded_patch: bytes, train: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]

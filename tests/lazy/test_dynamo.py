@@ -64,6 +64,7 @@ def run_code(code: str) -> str:
     return process.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "access",
     [
@@ -80,6 +81,7 @@ def test_dynamo_is_loaded_when_any_of_it_is_accessed(access: str) -> None:
     assert run_code(DEFERRED.format(access=access)) == "passed"
 
 
+@pytest.mark.slow
 def test_a_module_imported_before_is_kept() -> None:
     code = (
         "import sys, torch._dynamo; import dive; from dive.lazy.dynamo import LazyFinder; "
@@ -88,6 +90,7 @@ def test_a_module_imported_before_is_kept() -> None:
     assert run_code(code) == "module False"
 
 
+@pytest.mark.slow
 def test_dynamo_is_imported_as_usual_if_a_replaced_name_is_gone() -> None:
     code = (
         "from dive.lazy import dynamo; dynamo.PLACEHOLDERS['no_such_name'] = None; "

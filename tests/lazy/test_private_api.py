@@ -74,3 +74,12 @@ def test_sigterm_flag_is_reset_where_lightning_has_it() -> None:
 def test_workers_of_a_loader_are_known_or_none() -> None:
     assert private_api.worker_sentinels(SimpleNamespace(_workers=[SimpleNamespace(sentinel=3)])) == [3]
     assert private_api.worker_sentinels(object()) == []
+
+
+@pytest.mark.parametrize("name", ["_restarting", "restarting"])
+def test_restarting_is_cleared_in_each_loop(name: str) -> None:
+    val_loop, epoch_loop = SimpleNamespace(**{name: True}), SimpleNamespace(**{name: True})
+    fit_loop = SimpleNamespace(**{name: True}, epoch_loop=epoch_loop)
+    epoch_loop.val_loop = val_loop
+    private_api.clear_restarting(SimpleNamespace(fit_loop=fit_loop))  # type: ignore[arg-type]
+    assert [getattr(loop, name) for loop in (fit_loop, epoch_loop, val_loop)] == [False] * 3

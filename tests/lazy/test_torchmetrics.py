@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import pytest
+
 SLOW = ["scipy", "torchvision", "pandas", "matplotlib", "torchmetrics.functional"]
 DEFERRED = f"""
 import sys
 import dive
 import pytorch_lightning
+
 from dive.training import instantiate, result
 print([name for name in {SLOW} if name in sys.modules])
 import torchmetrics
@@ -42,6 +45,7 @@ def run_code(code: str) -> list[str]:
     return process.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_package_is_loaded_when_any_of_it_is_accessed() -> None:
     assert run_code(DEFERRED) == [
         "[]",
@@ -53,6 +57,7 @@ def test_the_package_is_loaded_when_any_of_it_is_accessed() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_package_is_imported_as_usual_if_a_class_has_moved() -> None:
     for moved in (
         {"Metric": "torchmetrics.no_such_module", "MetricCollection": "torchmetrics.no_such_module"},
@@ -61,10 +66,12 @@ def test_the_package_is_imported_as_usual_if_a_class_has_moved() -> None:
         assert run_code(MOVED.format(moved=moved)) == ["module module"]
 
 
+@pytest.mark.slow
 def test_a_package_imported_before_is_kept() -> None:
     assert run_code("import torchmetrics; import dive; print(type(torchmetrics).__name__)") == ["module"]
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_ignored() -> None:
     code = (
         "import importlib.util, sys; import dive.lazy.torchmetrics as lazy; del sys.modules['torchmetrics'];"

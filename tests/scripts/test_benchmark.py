@@ -96,12 +96,14 @@ def test_runs_are_timed_by_their_recorded_seconds(monkeypatch: pytest.MonkeyPatc
     assert (pairs.dive, pairs.baseline) == ([4.0, 6.0], [3.0, 5.0])
 
 
+@pytest.mark.slow
 def test_peak_memory_of_the_baseline_grows_with_its_images() -> None:
     many = float(processes.run_python(["-c", processes.HOLD_DATA.format(images=100_000)]))
     few = float(processes.run_python(["-c", processes.HOLD_DATA.format(images=10)]))
     assert many - few == pytest.approx(100_000 * 784 * 5 / 1e6, rel=0.1)
 
 
+@pytest.mark.slow
 def test_first_step_program_stops_after_one_step(tmp_path: Path) -> None:
     words = ("model=linear_regression", "trainer=cpu", "trainer.max_epochs=100000", f"hydra.run.dir={tmp_path}")
     assert processes.run_python(["-c", processes.FIRST_STEP, *words]) == ""

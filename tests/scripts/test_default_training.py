@@ -109,6 +109,7 @@ def test_data_folder_is_that_of_training(
     assert folders == [tmp_path / (name or "data") / "FashionMNIST" / "raw"]
 
 
+@pytest.mark.slow
 def test_offline_without_data_trains_on_garments_and_prints_one_line(tmp_path: Path) -> None:
     proxy = "http://127.0.0.1:9"  # nothing listens there, so every download fails
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dive.lazy import private_api
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
 
@@ -55,7 +56,7 @@ class ExactResume(pl.Callback):
         """Restore the random states and the metric means."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
             # A new epoch starts; Lightning would treat it as one of which only validation is left.
-            trainer.fit_loop.restarting = False
+            private_api.clear_restarting(trainer)
         if "random" in self._state:
             set_rng_state(self._state["random"])
         if "means" in self._state:

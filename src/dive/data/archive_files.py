@@ -67,7 +67,7 @@ def read_verified(folder: Path, name: str) -> tuple[bytes | None, list[Path]]:
         The content, or None if neither matches; and the damaged files that were found before it.
     """
     archive_digest, file_digest = SHA256[name]
-    damaged = []
+    damaged: list[Path] = []
     for path, digest in ((folder / name, file_digest), (folder / f"{name}.gz", archive_digest)):
         if path.is_file():
             content = path.read_bytes()

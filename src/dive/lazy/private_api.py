@@ -62,6 +62,19 @@ def is_epoch_end_or_validation_due(trainer: pl.Trainer) -> bool:
         return True
 
 
+def clear_restarting(trainer: pl.Trainer) -> None:
+    """Make Lightning's loops start an epoch from its beginning after a checkpoint was loaded.
+
+    The public setter would set the flag again if `max_steps` is set. Fallback: the public setter.
+    """
+    loop = trainer.fit_loop
+    for part in (loop, loop.epoch_loop, loop.epoch_loop.val_loop):
+        if hasattr(part, "_restarting"):
+            part._restarting = False
+        else:
+            part.restarting = False
+
+
 def ignore_sigterm(trainer: pl.Trainer) -> None:
     """Keep Lightning from exiting on a SIGTERM that dive handles.
 

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +96,8 @@ def run_tuner(name: str, config: Config, run: Run) -> TrainResult:
 
     if trainer.world_size > 1:
         raise ConfigError(f"{name}=true: runs in one process only; set trainer.devices=1")
-    find = {"find_lr": find_lr, "find_batch_size": tuner.find_batch_size}[name]
-    suggested = find(trainer, task, data, **config["tune"][name])
+    finders: dict[str, Callable[..., float]] = {"find_lr": find_lr, "find_batch_size": tuner.find_batch_size}
+    suggested = finders[name](trainer, task, data, **config["tune"][name])
 
     outcome = result.collect_result(trainer, config) | {name.replace("find", "suggested"): suggested}
     run.finish(outcome)
