@@ -9,7 +9,7 @@ from dive.config.compose import compose_resolved
 from dive.data import archive_files, fashion_mnist_files
 from dive.errors import DataError
 
-TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # short, as it is printed and recorded
+TRAIN = os.path.relpath(Path(__file__).parents[1] / "train.py")  # short, because it is printed and recorded
 
 
 def main() -> int:

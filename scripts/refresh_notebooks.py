@@ -8,7 +8,7 @@ import nbformat
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "docs" / "notebooks"
-# Terminal styles, the row of the speed in the table of results, and the path of the run.
+# Terminal styles, the speed row of the results table, and the path of the run.
 MACHINE_DEPENDENT = re.compile(r"\x1b\[\d*m|(?m:^.*samples_per_second.*\n|^run: .*\n)")
 
 
@@ -25,7 +25,7 @@ def strip(notebook: nbformat.NotebookNode) -> None:
         cell.execution_count = None
         printed = "".join(output.text for output in cell.outputs if output.get("name") == "stdout")
         printed = MACHINE_DEPENDENT.sub("", printed)
-        # A live display, of the progress bar, is empty in the end.
+        # The live display of the progress bar is empty at the end.
         cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/plain")]
         for output in cell.outputs:
             if "execution_count" in output:

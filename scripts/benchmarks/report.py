@@ -35,7 +35,7 @@ Measured on {machine}.
 
 @dataclass
 class Row:
-    """One comparison. The ratio of dive to the baseline must not exceed `bound`; no `pairs`: not measured."""
+    """One comparison. The ratio of dive to the baseline must not exceed `bound`; `pairs` is None if unmeasured."""
 
     name: str
     baseline: str

@@ -13,7 +13,7 @@ from dive.tasks.task import Task
 from dive.training import instantiate
 from pages.style import COLORS, INK, subplots
 
-# Negative is blue, positive orange, and zero transparent, as pages are white or dark.
+# Negative is blue, positive orange, and zero transparent, because pages are white or dark.
 _SIGNS = LinearSegmentedColormap.from_list(
     "signs", [(0, COLORS[0]), (0.5, f"{COLORS[0]}00"), (0.5, f"{COLORS[1]}00"), (1, COLORS[1])]
 )

@@ -30,7 +30,7 @@ class SlurmLauncher(Launcher):
     Args:
         submitit_folder: output directory of each job; ``%j`` is replaced by the job id.
         signal_delay_s: seconds between SIGUSR1, at which a job is requeued, and its time limit.
-        max_requeues: limit per job.
+        max_requeues: maximum number of automatic requeues per job.
         **settings: further settings of hydra-submitit-launcher; None uses SLURM's default.
     """
 
@@ -128,7 +128,7 @@ class _Job:
 
 
 def _failed_jobs(jobs: Sequence[Any]) -> dict[int, str]:
-    """Wait for jobs; return the reason for each that wrote no result, by index."""
+    """Wait for jobs; return, by index, the reasons why jobs wrote no result."""
     from dive.sweeps.launchers import slurm
 
     ids = [job.job_id for job in jobs]

@@ -120,16 +120,16 @@ def world_writable() -> Iterator[Path]:
 def test_read_only_checkpoint_directory_is_named(
     world_writable: Path, train_in_subprocess: Any, outcome: Callable[[str], None]
 ) -> None:
-    run = world_writable / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "checkpoints").chmod(0o555)
-    run.chmod(0o777)
-    run = train_in_subprocess("logger.tensorboard=null", directory=run, do=become_nobody)
-    checkpoint = run / "checkpoints" / "best.ckpt"
+    directory = world_writable / "run"
+    (directory / "checkpoints").mkdir(parents=True)
+    (directory / "checkpoints").chmod(0o555)
+    directory.chmod(0o777)
+    run = train_in_subprocess("logger.tensorboard=null", directory=directory, do=become_nobody)
+    checkpoint = directory / "checkpoints" / "best.ckpt"
     assert run.result.get("status") == "failed", run.output
     assert run.exit == "exited with status 1"
     assert run.result["error"] == f"{checkpoint}: cannot be saved: Permission denied"
-    outcome(f"exit status 1: `{run.result['error'].replace(str(run), '...')}`")
+    outcome(f"exit status 1: `{run.result['error'].replace(str(directory), '...')}`")
 
 
 def become_nobody() -> None:

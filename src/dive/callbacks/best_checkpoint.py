@@ -14,7 +14,7 @@ STATE_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 
 
 class BestCheckpoint(callbacks.ModelCheckpoint):
-    """Save the best epoch so far as ``checkpoints/best.ckpt`` in the run directory; on ties the first one.
+    """Save the best epoch so far as ``checkpoints/best.ckpt`` in the run directory; ties keep the earlier epoch.
 
     Args:
         monitor: the metric that decides which epoch is best.
@@ -29,7 +29,7 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
             monitor=monitor,
             mode=metric_mode(monitor, mode),
             enable_version_counter=False,
-            # By then all metrics of the epoch are logged and TerminateOnNonFinite has checked them.
+            # At that time all metrics of the epoch are logged and TerminateOnNonFinite has checked them.
             save_on_train_epoch_end=True,
         )
 
@@ -39,7 +39,7 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def _monitor_candidates(self, trainer: pl.Trainer) -> dict[str, Tensor]:
-        # As in Lightning, without a deep copy of each metric: nothing modifies them, and short epochs are faster.
+        # Lightning's method without its deep copy of each metric, which is not needed and slows short epochs.
         counts = {"epoch": torch.tensor(trainer.current_epoch), "step": torch.tensor(trainer.global_step)}
         return {**trainer.callback_metrics, **counts}
 

@@ -55,7 +55,7 @@ class ExactResume(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random states and the metric means."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
-            # A new epoch starts; Lightning would treat it as one of which only validation is left.
+            # A new epoch starts; Lightning would treat it as one in which only validation is left.
             private_api.clear_restarting(trainer)
         if "random" in self._state:
             set_rng_state(self._state["random"])

@@ -26,13 +26,13 @@ class GradNormMonitor(pl.Callback):
         """Log both norms."""
         self._grad_norm = self._compute_grad_norm()
         norms = {"norm/weights": total_norm(self._parameters).item(), "norm/gradients": self._grad_norm}
-        # The weights may be finite and the sum of their squares not: such a value cannot be stored in a result.
+        # The sum of the squares of finite weights may overflow; infinity cannot be stored in a result.
         pl_module.extra_metrics |= {
             name: value for name, value in norms.items() if value is not None and math.isfinite(value)
         }
 
     def state_dict(self) -> dict[str, float | None]:
-        """The gradient norm: checkpoints hold no gradients, and only validation may be left of an epoch."""
+        """The gradient norm: checkpoints hold no gradients, and a resumed epoch may only have validation left."""
         return {"gradients": self._compute_grad_norm()}
 
     def load_state_dict(self, state_dict: dict[str, float | None]) -> None:

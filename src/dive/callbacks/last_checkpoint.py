@@ -20,7 +20,7 @@ class LastCheckpoint(pl.Callback):
     would not stop at the same step.
 
     Args:
-        every_n_steps: also save within epochs, every so many optimizer steps; None saves after epochs only.
+        every_n_steps: also save within epochs, every n optimizer steps; None saves after epochs only.
         min_interval_s: minimum seconds between two saves after epochs. The end of training and an interruption are
             always saved.
     """
@@ -101,5 +101,5 @@ def is_between_steps(trainer: pl.Trainer) -> bool:
 
 
 def max_steps_reached(trainer: pl.Trainer) -> bool:
-    """Whether `max_steps` steps are taken: a fit resumed from there would not reach the end of its epoch."""
+    """Whether `max_steps` steps have been taken: a fit resumed from there would not reach the end of its epoch."""
     return 0 <= trainer.max_steps <= trainer.global_step

@@ -14,7 +14,7 @@ class LearningRateMonitor(pl.Callback):
         self._lr = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Read the optimizer, unless the epoch is resumed: its scheduler may have stepped, before validation."""
+        """Read the rate, unless the epoch is resumed: its scheduler may already have stepped before validation."""
         if self._lr is None:
             self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 

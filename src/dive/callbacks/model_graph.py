@@ -19,7 +19,7 @@ class ModelGraph(pl.Callback):
     """Log the model's graph to TensorBoard; if the model cannot be traced, log a warning and train without it."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Trace an uncompiled copy of the model on one example; a resumed run has logged the graph before."""
+        """Trace an uncompiled copy of the model on one example; a resumed run has already logged the graph."""
         with summary_writers(trainer) as writers, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # TensorBoard needs torch.jit.trace, which is deprecated and warns about data-dependent control flow.
             warnings.simplefilter("ignore", FutureWarning)

@@ -90,7 +90,7 @@ class ConfusionMatrix(PredictionCallback):
 
 
 class PRCurves(PredictionCallback):
-    """Log a precision-recall curve per class, one against the rest, of the first `MAX_PR_CURVES` classes."""
+    """Log a one-vs-rest precision-recall curve for each of the first `MAX_PR_CURVES` classes."""
 
     def log_predictions(self, writer: Any, predictions: Predictions, data: InMemoryDataModule, step: int) -> None:
         """Log the curves."""

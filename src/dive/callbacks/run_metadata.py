@@ -18,7 +18,7 @@ class RunMetadata(pl.Callback):
     """Log the resolved configuration, the command and the environment of a run as text to TensorBoard."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log those files that the run directory has."""
+        """Log the files that exist in the run directory."""
         with summary_writers(trainer) as writers:
             for title, name, language in METADATA_FILES:
                 path = Path(trainer.default_root_dir) / name

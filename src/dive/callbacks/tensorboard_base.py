@@ -48,7 +48,7 @@ class TensorBoardCallback(pl.Callback, ABC):
             self._log(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the last epoch, unless that is done."""
+        """Log the last epoch, unless it has been logged."""
         if self._logged_at != trainer.global_step:
             self._log(trainer, pl_module)
 
@@ -62,10 +62,10 @@ class TensorBoardCallback(pl.Callback, ABC):
 
 @contextmanager
 def summary_writers(trainer: pl.Trainer) -> Iterator[list[Any]]:
-    """The `SummaryWriter` of each TensorBoard logger; an empty list in processes of other ranks.
+    """The `SummaryWriter` of each TensorBoard logger; an empty list on ranks other than 0.
 
     Raises:
-        OSError: events cannot be written; it names the folder.
+        OSError: events cannot be written; the error names the folder.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
     with ExitStack() as stack:

@@ -50,7 +50,7 @@ class ThroughputMonitor(pl.Callback):
         return {"seconds": self.train_seconds + running, "samples": self.train_samples + self._new_samples()}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Continue counting from there."""
+        """Restore the counts, which training then increases."""
         self.train_seconds, self.train_samples = state_dict["seconds"], int(state_dict["samples"])
 
     def _new_samples(self) -> int:

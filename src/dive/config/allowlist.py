@@ -63,7 +63,7 @@ def resolve_target(path: object) -> Callable[..., Any]:
     """Import the class or function that a `_target_` names, if its name, origin and kind are allowed.
 
     Raises:
-        ConfigError: the name is not below an allowed one, has a part that begins with ``_``, does not exist, is an
+        ConfigError: the name has no allowed prefix, has a part that begins with ``_``, does not exist, is an
             alias of an object that is not allowed, or is a function where only classes are allowed.
     """
     project = project_allowlist(PYPROJECT)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def escapes_run_dir(key: str, value: Any) -> str | None:
-    """Describe what the unsafe value of a full key must be instead; None for a safe value.
+    """Describe what the value of a key, given in full, must be if it is unsafe; None if it is safe.
 
     >>> escapes_run_dir("callbacks.best.filename", "best"), escapes_run_dir("callbacks.best.filename", "../best")
     (None, 'must be a path inside the run directory')

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# By the last part of the key, anywhere in the configuration; {} is a range of integers.
+# Each range applies to keys whose last part has this name; braces denote integers.
 RANGES = {
     name: limits
     for limits, names in {

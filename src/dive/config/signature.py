@@ -25,7 +25,7 @@ NON_YAML_TYPES = (Tensor, PathLike[str], Path)
 def accepted_arguments(target: Callable[..., Any]) -> tuple[list[str], dict[str, Any], bool]:
     """Return the names of all arguments, their type hints, and whether arbitrary further ones are accepted.
 
-    The ``**kwargs`` of a class are those of its parent.
+    ``**kwargs`` of a class stand for the arguments of its parent.
 
     Raises:
         ValueError: the signature cannot be inspected.

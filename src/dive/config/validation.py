@@ -22,7 +22,7 @@ def validate_config(config: Mapping[str, Any]) -> None:
     against `RANGES`, values that reach outside the run directory, missing values, and packages that a class
     `requires`. Nothing is called.
     """
-    project_allowlist(PYPROJECT)  # reports mistakes in pyproject.toml as such, not as those of a `_target_`
+    project_allowlist(PYPROJECT)  # reports mistakes in pyproject.toml as such, not as mistakes in a `_target_`
     problems = [*find_renamed_keys(config), *_problems(config, "")]
     if problems:
         raise ConfigError("\n".join(problems))

@@ -13,7 +13,7 @@ def split_checksums(splits: Splits) -> dict[str, str]:
     It detects accidental differences, and takes 0.1 s for Fashion-MNIST, half the time of SHA-256.
 
     Args:
-        splits: on any device.
+        splits: the splits, on any device.
 
     >>> from dive.data.tensor_dataset import TensorDataset
     >>> examples = TensorDataset(torch.zeros(2, 1), torch.ones(2, 1))

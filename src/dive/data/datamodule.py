@@ -34,7 +34,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
     Args:
         batch_size: batch size over all processes.
-        seed: of the order of the training examples, and of the random numbers that `load` draws.
+        seed: seed of the order of the training examples, and of the random numbers that `load` draws.
         shuffle: reshuffle the training examples in each epoch.
         num_workers: number of worker processes; 0 is fastest for data in memory.
         worker_start: start method of the workers; None is the platform's default.
@@ -89,7 +89,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
     @property
     def num_bytes(self) -> int:
-        """Memory that loading takes, as far as it is known in advance; 0 if unknown."""
+        """Bytes of memory that loading takes, as far as known in advance; 0 if unknown."""
         return 0
 
     def setup(self, stage: str | None = None) -> None:

@@ -71,7 +71,7 @@ def parse_idx(content: bytes) -> Tensor:
     """Parse an IDX file of bytes: two zero bytes, the type 8, the number of axes, their lengths, the values.
 
     Args:
-        content: of the whole file.
+        content: content of the whole file.
 
     Returns:
         A uint8 tensor of the shape in the header.

@@ -75,7 +75,7 @@ def import_files(source: Path, folder: Path) -> None:
     """Copy the four archives from a local folder, verify and unpack them.
 
     Raises:
-        DataError: an archive is missing or not the published one; neither it nor its content is written then.
+        DataError: an archive is missing or not the published one; nothing of it is written.
     """
     with _locked(folder):
         for name in archive_files.SHA256:

@@ -18,9 +18,9 @@ class FeatureEncoding(NamedTuple):
     """Encodes each column as features. Fitted on training rows only, so that validation rows do not leak into it.
 
     Attributes:
-        means: of the numeric columns, by name; they replace missing values.
+        means: means of the numeric columns, by name; they replace missing values.
         scales: divisors of the numeric columns after subtraction of the mean; None turns standardization off.
-        categories: of the string columns, by name; values not listed get no indicator.
+        categories: categories of the string columns, by name; values not listed get no indicator.
 
     >>> import pandas as pd
     >>> rows = pd.DataFrame({"rooms": [2.0, None, 4.0], "roof": ["Slate", None, None]})

@@ -46,7 +46,7 @@ class FashionImageDataModule(InMemoryDataModule):
 
     @property
     def num_bytes(self) -> int:
-        """Of the images as bytes, as floats and resized, and of the labels."""
+        """Bytes of the images (as bytes, as floats and resized) and of the labels."""
         return self.num_images * (28 * 28 * 5 + 4 * self.num_inputs + 8)
 
     @abstractmethod

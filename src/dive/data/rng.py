@@ -12,7 +12,7 @@ def named_generator(purpose: str, *numbers: int) -> torch.Generator:
 
     Args:
         purpose: what is drawn.
-        numbers: seed, epoch and the like, at least 0.
+        numbers: seed, epoch, ..., each at least 0.
 
     >>> one, same, other = (torch.rand(1, generator=named_generator("order", 0, epoch)) for epoch in (1, 1, 2))
     >>> bool(one == same), bool(one == other)

@@ -50,7 +50,7 @@ class SyntheticRegression(InMemoryDataModule):
 
     @property
     def num_bytes(self) -> int:
-        """Of the inputs, the targets and the noise while they are generated."""
+        """Bytes of the inputs, the targets and the noise while they are generated."""
         return 4 * (self.num_train + self.num_val) * (self.num_inputs + 3)
 
     def load(self) -> Splits:

@@ -17,7 +17,7 @@ from dive.data.tensor_dataset import TensorDataset
 log = logging.getLogger(__name__)
 
 MAX_CATEGORIES = 20  # a column with more is likely to hold dates or names
-PACKAGE_PREFIX = "pkg://dive.data/"  # of files shipped with the package
+PACKAGE_PREFIX = "pkg://dive.data/"  # prefix of paths to files shipped with the package
 
 
 class TabularSplit(NamedTuple):
@@ -36,7 +36,7 @@ class CSVDataModule(InMemoryDataModule):
     (`dive.data.feature_encoding.FeatureEncoding`).
 
     Args:
-        path: of the file.
+        path: path of the file.
         target: the column to predict; it must hold a number in each row.
         val_fraction: fraction of the rows held out for validation, at least one row.
         split_seed: seed of the split, which does not change with `seed`.

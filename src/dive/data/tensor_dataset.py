@@ -59,10 +59,10 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
         batch_size: batch size over all processes.
         training: sample for training; otherwise for evaluation, in sequential order.
         shuffle: use a new order in each training epoch.
-        seed: of the order.
-        rank: of this process.
+        seed: seed of the order.
+        rank: rank of this process.
         world_size: number of processes.
-        device: of the examples.
+        device: device of the examples.
 
     Attributes:
         epoch: the epoch of the next iteration.
@@ -92,7 +92,7 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
 
     @property
     def sampler(self) -> "ResumableBatchSampler":
-        """Itself: Lightning calls `set_epoch` of the batch sampler's `sampler`."""
+        """Return itself: Lightning calls `set_epoch` of the batch sampler's `sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:

@@ -44,7 +44,7 @@ class Comparison:
     results: dict[str, Row]
 
     def tables(self, width: int) -> Iterator[Table]:
-        """Tables for a terminal of a width in characters, each with as many runs side by side as fit."""
+        """Tables for a terminal of the given width, each with as many runs side by side as fit."""
         sections = {
             "configuration": self.configuration,
             "code and machine": self.run_context,
@@ -101,7 +101,7 @@ def short_labels(paths: Sequence[Path]) -> list[str]:
 
 
 def compare(runs: Mapping[str, Path]) -> Comparison:
-    """Compare runs, given as directories by name; what a run has not recorded is ``(none)``."""
+    """Compare runs, given as directories by name; values that a run has not recorded are ``(none)``."""
     directories = list(runs.values())
     configs = [dict(flatten(comparable_config(load_config(run) or {}))) for run in directories]
     results = _rows([_results(run) for run in directories])
@@ -127,7 +127,7 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> dict[str, Row]:
 
 
 def _differing(rows: Mapping[str, Row], ignore_missing: bool = False) -> dict[str, Row]:
-    # In the run context a missing value is no difference: an unfinished run has no checksums of its data.
+    # In the run context a missing value is not a difference: an unfinished run has no checksums of its data.
     return {key: row for key, row in rows.items() if len(set(row) - ({NONE} if ignore_missing else set())) > 1}
 
 

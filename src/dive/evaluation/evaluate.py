@@ -21,7 +21,7 @@ from dive.visualization.plots import plot_predictions
 from dive.visualization.predictions import Predictions, predict
 
 DEVICE_TOLERANCE = 1e-3  # allowed deviation from recorded metrics on a device other than the run's
-MAX_MISTAKES = 40  # in the picture of mistakes
+MAX_MISTAKES = 40  # number of images in the figure of mistakes
 
 
 def evaluate_run(
@@ -39,12 +39,12 @@ def evaluate_run(
     """Evaluate a run, print its metrics next to the recorded ones, and write the requested files.
 
     Args:
-        directory: of the run.
+        directory: the run directory.
         split: ``"test"`` or ``"val"``; None is the test split if there is one.
         data: name of a data set other than the run's.
         data_at: folder or file from which to read the data, if it has moved.
         checkpoint: ``"best"`` or ``"last"``; None is the best, or the last if no best one was saved.
-        accelerator: one other than the run's.
+        accelerator: accelerator to use instead of the run's.
         predictions: CSV file to write, with one row per example.
         wrong: image file to write, with the most confident mistakes of an image classifier.
         onnx: ONNX file to write.

@@ -14,7 +14,7 @@ from dive.runs.atomic_io import atomic_write
 from dive.tasks.task import ClassificationTask, Task
 from dive.visualization.predictions import class_probabilities, preprocess_inputs
 
-BATCH_SIZES = (1, 3, 64)  # with which an exported file is verified
+BATCH_SIZES = (1, 3, 64)  # batch sizes with which an exported file is verified
 TOLERANCE = 1e-4  # relative to the largest output of the model; more in low precision, see `_max_difference`
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
@@ -25,9 +25,9 @@ def export_torch(task: Task, inputs: Tensor, path: Path) -> str:
     The exported program returns what the model itself returns, see `output_semantics`.
 
     Args:
-        task: with the model.
+        task: the task with the model.
         inputs: real examples, ``(num_examples, ...)``, with which the file is verified.
-        path: of the file to write.
+        path: path of the file to write.
 
     Returns:
         A one-line summary.
@@ -45,7 +45,7 @@ def export_torch(task: Task, inputs: Tensor, path: Path) -> str:
 def export_onnx(task: Task, inputs: Tensor, path: Path) -> str:
     """Export a task's model as ONNX with its weights, like `export_torch`.
 
-    The input is named ``inputs``, the output after its `output_semantics`.
+    The input is named ``inputs``, the output is named by `output_semantics`.
 
     Raises:
         RunError: packages are missing, or the outputs of the exported program differ from the model's.

@@ -16,7 +16,7 @@ def git_worktree(revision: str, diff: bytes) -> Iterator[Path]:
     """A temporary worktree of this repository at a revision, with the content of a ``code.diff`` applied.
 
     Raises:
-        RunError: there is no such revision, the diff does not apply, or this is no git checkout.
+        RunError: there is no such revision, the diff does not apply, or this is not a git checkout.
     """
     repository = Path(__file__).parent
     with TemporaryDirectory(prefix="dive-") as folder:

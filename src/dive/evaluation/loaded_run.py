@@ -33,15 +33,15 @@ class LoadedRun:
     """A run's model, ready to be evaluated.
 
     Args:
-        directory: of the run.
-        task: with the weights of the checkpoint.
+        directory: the run directory.
+        task: the task, with the weights of the checkpoint.
         data: the loaded data to evaluate on.
         trainer: runs the evaluation, on one device.
         checkpoint: ``"best"`` or ``"last"``.
         step: number of optimizer steps at which the checkpoint was saved.
-        uses_own_data: whether `data` are the run's own.
+        uses_own_data: whether `data` is the run's own data set.
         original_device: description of the devices that the run was trained on, such as ``"on gpu, devices=1"``;
-            empty if it is the one used now, so that metrics should match the recorded ones exactly.
+            empty if the run is evaluated on the same, so that metrics should match the recorded ones exactly.
     """
 
     directory: Path
@@ -89,7 +89,7 @@ class LoadedRun:
         return examples
 
     def describe_split(self, split: str) -> str:
-        """Describe which part of a split is evaluated; empty for all of it."""
+        """Describe which part of a split is evaluated; empty if it is the whole split."""
         limit = getattr(self.trainer, f"limit_{split}_batches")
         unlimited = isinstance(limit, float) and limit == 1  # the integer 1 is a single batch
         return "" if unlimited else f", limited by trainer.limit_{split}_batches={limit}"

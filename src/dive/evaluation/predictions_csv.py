@@ -20,8 +20,8 @@ def predictions_csv(task: Task, examples: TensorDataset, data: InMemoryDataModul
     ``predicted 0``, ...
 
     Args:
-        task: whose model predicts, on any device.
-        examples: of the data module; inputs have shape ``(num_examples, ...)``.
+        task: the task whose model predicts, on any device.
+        examples: examples of the data module; inputs have shape ``(num_examples, ...)``.
         data: provides class names and units.
     """
     if isinstance(task, ClassificationTask):

@@ -18,7 +18,7 @@ from dive.runs.record import Config, diff_configs, load_config, load_environment
 from dive.runs.resume import CHANGEABLE_ON_RESUME
 from dive.runs.run import CHECKPOINT_NAMES
 
-# Keys that every recorded configuration has; the second ones with a `_target_`.
+# Keys that every recorded configuration has; those in `INSTANTIATED_KEYS` have a `_target_`.
 RECORDED_KEYS = ("seed", "monitor", "mode", "callbacks", "logger")
 INSTANTIATED_KEYS = ("trainer", "data", "model", "task", "optimizer")
 SOURCE_KEYS = ("root", "path")  # keys of `data` that say where the data are read from
@@ -26,7 +26,7 @@ HYDRA_KEYS = ("hydra", "defaults")  # keys that Hydra would act on
 
 
 def validated_config(directory: Path, without: Sequence[str] = ()) -> Config:
-    """Load and validate a run's ``config.yaml``, without external loggers and with the groups `without` emptied.
+    """Load and validate a run's ``config.yaml``, without external loggers; the groups in `without` are emptied.
 
     Raises:
         RunError: the directory is not a run, or the file is not its recorded configuration.
@@ -79,7 +79,7 @@ def was_edited(directory: Path, config: Config) -> list[str]:
     saved = load_checkpoint(path).get("config") if path else None
     if path is None or saved is None:
         return []
-    # The best checkpoint may be older than a resume with other settings.
+    # The best checkpoint may have been saved before the run was resumed with other settings.
     ignored = tuple(f"{key}." for key in CHANGEABLE_ON_RESUME) if path.name != CHECKPOINT_NAMES[0] else ()
     return [line for line in diff_configs(saved, config) if not line.startswith(ignored)]
 
@@ -133,7 +133,7 @@ def recorded_accelerator(directory: Path, config: Config) -> str:
     """The accelerator that a run with this configuration was trained on, as a value of ``trainer.accelerator``."""
     accelerator = str(config["trainer"].get("accelerator", "auto"))
     environment = load_environment(directory)
-    # `auto` is resolved by the recorded GPUs; a Mac's GPU is not recorded.
+    # `auto` is resolved from the recorded GPUs; a Mac's GPU is not recorded.
     if accelerator != "auto" or "macOS" in environment.get("platform", "macOS"):
         return accelerator
     return "gpu" if environment.get("gpus") else "cpu"

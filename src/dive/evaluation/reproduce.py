@@ -37,17 +37,17 @@ from dive.runs.run import Run
 from dive.training.fit import fit_and_test
 
 CONSOLE = Console(highlight=False, soft_wrap=True, markup=False)
-MAX_LINES = 20  # of differences
+MAX_LINES = 20  # maximum number of differences that are printed
 
 
 def reproduce(directory: Path, into: Path, at_revision: bool = False, data_at: Path | None = None) -> bool:
     """Repeat a run from its recorded configuration, and print whether the results are identical or what differs.
 
     Args:
-        directory: of the run.
-        into: directory of the new run; it must not exist, or be empty.
+        directory: the run directory.
+        into: directory of the new run; it must be empty or not exist.
         at_revision: use the recorded code, in a separate process.
-        data_at: folder or file from which to read the data; None is where the run read it.
+        data_at: folder or file from which to read the data; None is the recorded location.
 
     Returns:
         Whether weights and metrics are identical bit for bit; timings are ignored.

@@ -1,4 +1,4 @@
-"""Defer the import of `torch._dynamo`: half of Lightning's import time, only to test whether a model is compiled.
+"""Defer importing `torch._dynamo`: it is half of Lightning's import time, and most runs do not compile a model.
 
 If the package no longer has the names that `PLACEHOLDERS` stand in for, it is imported as usual.
 """
@@ -69,7 +69,7 @@ def is_dynamo_loaded() -> bool:
 
 
 def load_dynamo() -> ModuleType:
-    """Execute `torch._dynamo` if that has not been done, and return it."""
+    """Execute `torch._dynamo` if necessary, and return it."""
     module = sys.modules[NAME]
     if isinstance(module, LazyDynamoModule):
         module.__class__ = ModuleType  # type: ignore[assignment]  # others hold references to this object

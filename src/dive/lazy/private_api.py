@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-# Lightning's attribute for the hook that is running; it is set some forty times per step.
+# Lightning's attribute for the hook that is running; it is set about forty times per step.
 CURRENT_HOOK = "_current_fx_name"
 
 

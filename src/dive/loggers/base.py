@@ -1,4 +1,4 @@
-"""What the loggers share."""
+"""Code that the loggers share."""
 
 import re
 from argparse import Namespace
@@ -16,7 +16,7 @@ RUN_ID = re.compile(r"[0-9a-z]{8,32}")
 
 
 class MetricsLogger(Logger):
-    """Base class of loggers of metrics only; hyperparameters are in the ``config.yaml`` of the run."""
+    """Base class of loggers that log only metrics; hyperparameters are in the ``config.yaml`` of the run."""
 
     name = version = ""  # files have fixed names in the run directory
 

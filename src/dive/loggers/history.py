@@ -70,7 +70,7 @@ def plot_curves(rows: Mapping[int, Row], path: Path) -> None:
 
     Args:
         rows: the metrics by step; rows without an ``epoch`` are ignored.
-        path: of the image.
+        path: path of the image.
     """
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 

@@ -79,13 +79,13 @@ def _close(writer: Any) -> None:
 
 
 def unique_second(folder: Path) -> None:
-    """Wait until a new event file gets a later second in its name than those in a folder.
+    """Wait until a new event file would get a later second in its name than those in a folder.
 
     TensorBoard reads files in the order of their names: second, host, then process and counter as strings, where
     "100" sorts before "99". Of two files of the same second it could read the later one first.
 
     Args:
-        folder: with event files; it need not exist.
+        folder: folder of the event files; it need not exist.
     """
     matches = (
         re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.tfevents.*")

@@ -76,7 +76,7 @@ class WandbLogger(loggers.WandbLogger):
             with friendly_errors():
                 _ = super().experiment
             for link in (path for path in (self.run_dir / "wandb").rglob("*") if path.is_symlink()):
-                link.unlink()  # to wandb's own log directory: a run directory with symlinks is not resumed
+                link.unlink()  # points to wandb's log directory; a run directory with symlinks cannot be resumed
             save_run_id(self.run_dir, "wandb", self._id)
         return super().experiment
 

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def relu(X: Tensor) -> Tensor:
     """The rectified linear unit, ``max(x, 0)`` elementwise (book 5.1.2.1).
 
-    Its gradient at 0 is 0, as that of `torch.relu`; the book's ``torch.max(X, 0)`` has 1/2 there.
+    Its gradient at 0 is 0, like that of `torch.relu`; the book's ``torch.max(X, 0)`` has 1/2 there.
 
     Args:
         X: any shape.

@@ -12,15 +12,15 @@ Scale = Literal["linear", "log"]
 
 
 class ProgressBoard:
-    """Plots points as curves: live below a notebook cell, otherwise into a file (book 3.2.1).
+    """Plots points as curves: live below a notebook cell, otherwise to a file (book 3.2.1).
 
     Args:
         xlabel: label of the x-axis.
         ylabel: label of the y-axis.
         xscale: ``"linear"`` or ``"log"``.
         yscale: ``"linear"`` or ``"log"``.
-        file: written outside notebooks.
-        min_interval_s: between two updates; updating for each point would take longer than training.
+        file: file that is written outside notebooks.
+        min_interval_s: minimum seconds between two updates; updating at each point would cost more than training.
 
     Raises:
         ValueError: an unknown scale.
@@ -65,8 +65,8 @@ class ProgressBoard:
         Args:
             x: x-coordinate.
             y: y-coordinate.
-            label: of the curve.
-            every_n: number of points that are averaged to one, which smooths a noisy curve.
+            label: label of the curve.
+            every_n: number of points that are averaged into one, which smooths a noisy curve.
 
         Raises:
             ValueError: `every_n` is below 1.

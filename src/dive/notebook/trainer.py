@@ -100,8 +100,8 @@ def clip_gradients(params: Iterable[nn.Parameter], max_norm: float) -> Tensor:
     `torch.nn.utils.clip_grad_norm_` adds 1e-6 to the norm, so that its gradients are slightly smaller.
 
     Args:
-        params: of any shape; those without a gradient are skipped.
-        max_norm: the maximum.
+        params: parameters of any shape; those without a gradient are skipped.
+        max_norm: the maximum norm.
 
     Returns:
         The norm before clipping, a scalar.

@@ -19,7 +19,7 @@ def atomic_write(path: Path, content: str | bytes | memoryview, durable: bool = 
         durable: flush file and directory to disk, so that the content survives a crash of the machine.
 
     Raises:
-        OSError: the write failed; it names `path`, which is unchanged, and no temporary file is left.
+        OSError: the write failed; the error names `path`, which is unchanged. No temporary file is left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -56,6 +56,6 @@ def check_writable(path: Path, suffixes: Sequence[str] = ()) -> None:
 
 
 def remove_temp_files(folder: Path) -> None:
-    """Remove what killed processes left of `atomic_write`; no process may be writing to the folder."""
+    """Remove temporary files that killed processes left; no process may be writing to the folder."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)

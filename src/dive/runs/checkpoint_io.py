@@ -75,7 +75,7 @@ def _unsupported_values(value: Any, key: str) -> Iterator[str]:
     elif kind in (list, tuple, set):
         for i, item in enumerate(value):
             yield from _unsupported_values(item, f"{key}[{i}]")
-    # The module excludes subclasses, such as np.float64 of float.
+    # Checking the module excludes subclasses, such as np.float64, a subclass of float.
     elif not isinstance(value, PLAIN_TYPES) or kind.__module__.partition(".")[0] not in ("builtins", "torch"):
         yield f"{key} is a {kind.__module__}.{kind.__qualname__}"
 
@@ -109,7 +109,7 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
     except RuntimeError as error:
         raise CorruptCheckpointError(f"{path} is corrupt: {str(error).partition(chr(10))[0]}") from error
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
-        # The checksums match, so the file was written like this.
+        # The checksums match, so the file was already invalid when it was written.
         raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise RunError(f"{path} is rejected: it is not the checkpoint of a run")

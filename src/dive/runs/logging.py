@@ -45,7 +45,7 @@ def reduce_verbosity() -> None:
 def add_file_handler(file: Path, terminal: bool = True) -> None:
     """Send the messages of `LOG_LEVELS` to a file and to the terminal.
 
-    Other ranks than 0 would repeat every message: they log errors only, to the terminal.
+    Ranks other than 0 would repeat every message: they log errors only, to the terminal.
 
     Args:
         file: the log file, appended to; the files of earlier calls are closed.

@@ -30,7 +30,7 @@ def get_rng_state() -> State:
 
 
 def set_rng_state(state: State) -> None:
-    """Restore a state of `get_rng_state`.
+    """Restore a state returned by `get_rng_state`.
 
     CUDA devices that no longer exist, or that the state does not include, are skipped.
     """

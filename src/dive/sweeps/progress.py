@@ -17,7 +17,7 @@ class SweepProgress:
     Args:
         total: number of jobs.
         monitor: metric that scores the jobs.
-        mode: ``"min"``, ``"max"`` or ``"auto"``, of that metric.
+        mode: mode of that metric: ``"min"``, ``"max"`` or ``"auto"``.
         console: where to print.
     """
 

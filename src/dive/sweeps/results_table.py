@@ -29,7 +29,7 @@ class SweepTable:
         directory: sweep directory.
         varied: the keys that vary, each a column of `jobs`.
         monitor: metric that scores the jobs; None if no job has a result, or jobs monitor different metrics.
-        mode: ``"min"`` or ``"max"``, of that metric.
+        mode: mode of that metric: ``"min"`` or ``"max"``.
         jobs: one row per job, with the columns ``job``, the varied keys, ``others`` (further overrides),
             ``status``, ``monitor``, ``score``, ``best epoch``, each metric as ``best val/acc`` and
             ``final val/acc``, ``seconds``, ``error``, ``command``.

@@ -26,7 +26,7 @@ class SweepSession:
     Args:
         directory: sweep directory.
         monitor: metric that scores the jobs.
-        mode: ``"min"``, ``"max"`` or ``"auto"``, of that metric.
+        mode: mode of that metric: ``"min"``, ``"max"`` or ``"auto"``.
 
     Attributes:
         started: whether there is anything to report.
@@ -42,7 +42,7 @@ class SweepSession:
         self.progress = self._resources.enter_context(SweepProgress(0, monitor, mode, self.console))
 
     def start_search(self, total: int) -> None:
-        """Prepare for a search, which plans its jobs in batches until there are `total`, earlier ones included."""
+        """Prepare for a search, which plans jobs in batches until there are `total`, including earlier ones."""
         self.searching = True
         self.started = bool(self.sweep.jobs)
         self.requested |= self.sweep.jobs.keys()

@@ -72,7 +72,7 @@ def write_hparams(table: SweepTable) -> None:
 
 
 def is_outcome_metric(column: str) -> bool:
-    """Whether a column of the table is a metric that belongs into the HParams tab.
+    """Whether a column of the table is a metric that belongs in the HParams tab.
 
     >>> [is_outcome_metric(name) for name in ("best val/acc", "final train/samples_per_second", "score")]
     [True, False, False]

@@ -50,7 +50,7 @@ class MeanMetrics:
 
         Args:
             loss: the mean over the batch; a detached scalar.
-            outputs: of the model, ``(batch, ...)``, detached.
+            outputs: outputs of the model, ``(batch, ...)``, detached.
             targets: ``(batch, ...)``.
         """
         self._losses.append(loss)

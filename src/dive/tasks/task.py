@@ -61,7 +61,7 @@ class Task(pl.LightningModule, ABC):
         self.means = {stage: MeanMetrics(self.compute_metrics) for stage in ("train", "val", "test")}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets the name of the current hook some forty times per step, and nn.Module checks each value
+        # Lightning sets the name of the current hook about forty times per step, and nn.Module checks each value
         # for parameters first: for small models this would take a tenth of the step.
         if name == CURRENT_HOOK:
             self.__dict__[name] = value

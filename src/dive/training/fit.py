@@ -31,7 +31,7 @@ class TrainResult:
 
     Attributes:
         result: the content of ``result.json``, except time and memory.
-        directory: of the run.
+        directory: the run directory.
         task: in evaluation mode, with the weights of the best epoch, or the last if no best checkpoint is saved.
         data: the data module that it was trained on.
         trainer: the trainer that trained it.
@@ -63,7 +63,7 @@ def execute(config: Config, run: Run) -> TrainResult:
     """Run the requested tuner, or train and test.
 
     Args:
-        config: resolved and validated.
+        config: the resolved and validated configuration.
         run: an entered run, which records the outcome.
     """
     name = requested_tuner(config)
@@ -71,7 +71,7 @@ def execute(config: Config, run: Run) -> TrainResult:
 
 
 def fit_and_test(config: Config, run: Run) -> TrainResult:
-    """Fit the configured model, test its best epoch and record the result; arguments as of `execute`."""
+    """Fit the configured model, test its best epoch and record the result; arguments are those of `execute`."""
     data, task, trainer = _instantiate(config, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)

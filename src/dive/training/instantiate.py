@@ -53,7 +53,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
     """The task with loss and optimizer, around a model that fits the shape of the data.
 
     Raises:
-        ConfigError: the task does not fit the data or lacks the monitored metric, or an argument is refused; the
+        ConfigError: the task does not fit the data or lacks the monitored metric, or an argument is rejected; the
             optimizer is constructed once, to find its errors before data are loaded.
     """
     task: Task = _instantiate(

@@ -18,16 +18,16 @@ from dive.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
-EMA_BETA = 0.98  # of Lightning's moving average of the loss
+EMA_BETA = 0.98  # decay of Lightning's moving average of the loss
 SKIP_FIRST = 10  # points at the start of the curve, which average too few losses
-MIN_POINTS = 10  # finite points required after them
+MIN_POINTS = 10  # finite points required after the skipped ones
 
 
 def find_lr(trainer: Trainer, task: Task, data: InMemoryDataModule, **arguments: Any) -> float:
     """Suggest a tenth of the learning rate at which the loss is lowest while the rate grows from step to step.
 
     Lightning's own suggestion is the rate at which the loss falls most steeply with respect to the rate itself.
-    Among the smallest rates any noise is a steep slope: it suggests 1e-7 for a regression that needs 0.1.
+    At the smallest rates, any noise is a steep slope: it suggests 1e-7 for a regression that needs 0.1.
 
     Other arguments are those of `pytorch_lightning.tuner.Tuner.lr_find`. The task keeps its weights. The curve is
     written to ``lr_find.csv`` and ``lr_find.png`` in the trainer's root directory.
@@ -53,7 +53,7 @@ def find_lr(trainer: Trainer, task: Task, data: InMemoryDataModule, **arguments:
 def debias_ema(means: Sequence[float]) -> list[float]:
     """Correct Lightning's bias correction of the moving average, which halves its first value.
 
-    A moving average that starts at 0 is to be divided by ``1 - EMA_BETA**n`` after ``n`` values; Lightning uses
+    A moving average that starts at 0 must be divided by ``1 - EMA_BETA**n`` after ``n`` values; Lightning uses
     ``n + 1``.
 
     >>> [round(mean, 12) for mean in debias_ema([0.02 / (1 - 0.98**2) * 3.0])]

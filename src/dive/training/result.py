@@ -24,8 +24,8 @@ class MeasuresThroughput(Protocol):
     """A callback that measures how long training steps take, such as `dive.callbacks.ThroughputMonitor`.
 
     Attributes:
-        train_seconds: spent in training steps, over all epochs.
-        train_samples: examples trained on in that time.
+        train_seconds: time spent in training steps, over all epochs.
+        train_samples: number of examples trained on in that time.
     """
 
     train_seconds: float

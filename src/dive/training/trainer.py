@@ -32,7 +32,7 @@ class Trainer(pl.Trainer):
             `dive.training.fast.epoch_loop.FastTrainingEpochLoop`; results do not depend on it.
         compile: run the model through `torch.compile`; a mapping holds that function's arguments, such as
             ``{mode: reduce-overhead}``. Parameter names stay the same, so checkpoints load with and without it.
-        matmul_precision: of float32 matrix products, see `torch.set_float32_matmul_precision`.
+        matmul_precision: precision of float32 matrix products, see `torch.set_float32_matmul_precision`.
         **settings: arguments of `pytorch_lightning.Trainer`.
 
     Raises:
@@ -77,7 +77,7 @@ class Trainer(pl.Trainer):
         """Compile a task's model in place if `compile` is set.
 
         Raises:
-            ConfigError: `torch.compile` refuses the configured arguments.
+            ConfigError: `torch.compile` rejects the configured arguments.
         """
         if self.compile:
             try:

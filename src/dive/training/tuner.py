@@ -1,4 +1,4 @@
-"""What learning-rate and batch-size finder share, and the latter; they run instead of training."""
+"""The batch-size finder, and code that it shares with the learning-rate finder; both run instead of training."""
 
 import logging
 import math

@@ -20,9 +20,9 @@ def plot_predictions(predictions: Predictions, indices: Tensor, names: Sequence[
     """Plot images with predicted class and confidence; misclassified ones also with the true class, in red.
 
     Args:
-        predictions: on images, ``inputs: (num_examples, channels, height, width)``.
-        indices: of the images to plot.
-        names: of the classes.
+        predictions: predictions on images, ``inputs: (num_examples, channels, height, width)``.
+        indices: indices of the images to plot.
+        names: names of the classes.
     """
     confidences, predicted = predictions.probabilities[indices].max(1)
     targets = predictions.targets[indices]
@@ -45,7 +45,7 @@ def plot_image_grid(
         images: ``(num_images, channels, height, width)``, channels 1 or 3, in ``[0, 1]``.
         labels: the text below each image.
         wrong: whether each label is red.
-        columns: of the grid.
+        columns: number of columns of the grid.
         lines: number of lines of a label.
     """
     rows = -(-len(images) // columns)
@@ -74,7 +74,7 @@ def plot_confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
 
     Args:
         counts: ``(num_classes, num_classes)``.
-        names: of the classes.
+        names: names of the classes.
     """
     labeled = len(names) <= MAX_LABELED_CLASSES
     # Sizes in inches of names, matrix and margin: an automatic layout would render the figure twice.
@@ -101,7 +101,7 @@ def plot_weights(weights: Tensor, names: Sequence[str] | None = None, max_units:
     Args:
         weights: ``(num_units, height, width)``.
         names: titles of the units.
-        max_units: only the first units are plotted.
+        max_units: maximum number of units; only the first ones are plotted.
     """
     weights = weights[:max_units].detach().cpu()
     columns = 5 if names else int(np.ceil(len(weights) ** 0.5))

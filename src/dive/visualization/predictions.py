@@ -15,7 +15,7 @@ def predict_outputs(task: Task, inputs: Tensor, batch_size: int = 1024) -> Tenso
     """Run the model in evaluation mode; its mode is restored afterwards.
 
     Args:
-        task: on any device.
+        task: the task, on any device.
         inputs: ``(num_examples, ...)``, on any device, in any precision.
         batch_size: number of examples per batch.
 
@@ -45,7 +45,7 @@ def class_probabilities(task: ClassificationTask, outputs: Tensor) -> Tensor:
 
     Args:
         task: the task that computed the outputs.
-        outputs: ``(num_examples, num_classes)``, the shape that is also returned.
+        outputs: ``(num_examples, num_classes)``, which is also the shape of the result.
     """
     takes_probabilities = getattr(task.loss, "func", task.loss) is cross_entropy
     return outputs if takes_probabilities else outputs.softmax(1)
@@ -58,7 +58,7 @@ class Predictions:
     Args:
         inputs: ``(num_examples, ...)``.
         targets: true classes, ``(num_examples,)``.
-        probabilities: of each class, ``(num_examples, num_classes)``.
+        probabilities: probability of each class, ``(num_examples, num_classes)``.
     """
 
     inputs: Tensor

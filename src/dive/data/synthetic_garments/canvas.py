@@ -49,7 +49,7 @@ def ellipse(x: Tensor, y: Tensor, a: Tensor | float, b: Tensor | float) -> Tenso
 
 
 def capsule(x: Tensor, y: Tensor, dx: Tensor, dy: Tensor, start: Tensor | float, end: Tensor | float) -> Tensor:
-    """Signed distance to a capsule from the origin to (dx, dy), cut flat there, with radius `start` to `end`."""
+    """Signed distance to a capsule from the origin to (dx, dy), flat at that end, with radius `start` to `end`."""
     length = torch.hypot(dx, dy)
     along = (x * dx + y * dy) / length**2
     t = along.clamp(0, 1)

@@ -11,12 +11,12 @@ from dive.data.synthetic_garments.render import render_images
 
 
 class SyntheticGarments(FashionImageDataModule):
-    """Procedurally generated images, which depend only on `draw_seed`, on any machine.
+    """Procedurally generated images, which depend only on `draw_seed` and are the same on any machine.
 
     Args:
         num_train: number of images for training and validation.
         num_test: number of images for testing.
-        draw_seed: of the images; they do not change with `seed`.
+        draw_seed: seed of the images, which do not change with `seed`.
         **shared: arguments of `dive.data.image_datamodule.FashionImageDataModule`.
 
     Raises:

@@ -22,7 +22,7 @@ def squeue() -> dict[str, str] | None:
 
 
 def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Iterator[str]:
-    """Yield each job id when the job is no longer in the queue; a requeued job still is.
+    """Yield each job id when the job is no longer in the queue; a requeued job is still in it.
 
     Args:
         jobs: job ids.
@@ -38,7 +38,7 @@ def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Itera
 
 
 def job_state(job: str) -> str:
-    """State of a job that has ended, such as ``OUT_OF_MEMORY, exit code 0:9``; SLURM forgets it after minutes."""
+    """State of a job that has ended, such as ``OUT_OF_MEMORY, exit code 0:9``; SLURM soon forgets it."""
     output = _run("scontrol", "show", "job", "--oneliner", job, warn=False) or ""
     fields = {key: value for key, _, value in (word.partition("=") for word in output.split())}
     return f"{fields['JobState']}, exit code {fields['ExitCode']}" if "JobState" in fields else "unknown"

@@ -1,1 +1,1 @@
-"""A training loop with less overhead per step; without private names of Lightning, its own loop is used."""
+"""A training loop with less overhead per step, with Lightning's own loop as the fallback."""

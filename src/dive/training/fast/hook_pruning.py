@@ -1,4 +1,4 @@
-"""Remove hooks that are not overridden: on small models, calling them takes a good part of a training step."""
+"""Remove hooks that are not overridden: on small models, calling them takes a large part of a training step."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ EPOCH_HOOKS = tuple(
 def drop_empty_hooks(module: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
     """Set batch and epoch hooks that are not overridden to None; Lightning skips hooks that are not callable.
 
-    Of the module only `TRAIN_BATCH_HOOKS` are dropped, since Lightning inspects the signatures of the others.
+    Of the module's hooks only `TRAIN_BATCH_HOOKS` are dropped: Lightning inspects the signatures of the others.
     """
     all_hooks = TRAIN_BATCH_HOOKS + EVAL_BATCH_HOOKS + EPOCH_HOOKS
     owners = [(module, pl.LightningModule, TRAIN_BATCH_HOOKS), *((c, pl.Callback, all_hooks) for c in callbacks)]
