@@ -126,11 +126,11 @@ def run_job_in_process(context: HydraContext, function: TaskFunction, config: Di
         raise _job_error(result)
 
 
-def _job_error(job: JobReturn) -> BaseException:
+def _job_error(job: JobReturn) -> Exception:
     try:
         with redirect_stderr(StringIO()):  # Hydra prints the overrides of the job
             _ = job.return_value
-    except BaseException as error:
+    except Exception as error:
         return error
     raise AssertionError("the job has not failed")
 

@@ -13,8 +13,9 @@ from lightning_fabric.utilities.data import _set_sampler_epoch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dive.data.batch_sampler import ResumableBatchSampler
 from dive.data.dataloader import ResumableDataLoader, make_dataloader
-from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
+from dive.data.tensor_dataset import Batch, TensorDataset
 from dive.errors import RunError
 
 

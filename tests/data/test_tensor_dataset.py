@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dive.data import SyntheticRegression
-from dive.data.tensor_dataset import ResumableBatchSampler, TensorDataset
+from dive.data.batch_sampler import ResumableBatchSampler
+from dive.data.tensor_dataset import TensorDataset
 from dive.models import LinearRegression
 from dive.tasks.task import RegressionTask
 from dive.training.trainer import Trainer

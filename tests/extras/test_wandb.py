@@ -110,7 +110,7 @@ def test_failed_run_has_exit_code_1(train: Callable[..., Any], folder: Path) -> 
 
 
 def test_settings_in_the_run_directory_are_ignored(folder: Path) -> None:
-    """Otherwise, whoever resumes a shared run would send metrics and an API key to a server named in it."""
+    """Otherwise, resuming a shared run would send metrics and an API key to a server named in it."""
     (folder / "run" / "wandb").mkdir(parents=True)
     (folder / "run" / "wandb" / "settings").write_text(
         "[default]\nbase_url = https://evil.example\nentity = evil\nmode = online\n"

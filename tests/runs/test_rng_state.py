@@ -22,8 +22,7 @@ DRAWS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def advanced_generators() -> None:
+def advance_generators() -> None:
     """Draw enough numbers for NumPy and Python to regenerate their internal state."""
     random.seed(3)
     np.random.seed(4)
@@ -31,6 +30,12 @@ def advanced_generators() -> None:
     for draw in DRAWS.values():
         for _ in range(700):
             draw()
+
+
+@pytest.fixture(autouse=True)
+def advanced_generators() -> None:
+    """Start each test in the same state."""
+    advance_generators()
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
@@ -82,12 +87,7 @@ def test_getting_the_state_draws_no_numbers() -> None:
     state = get_rng_state()
     set_rng_state(state)
     after = [draw() for draw in DRAWS.values()]
-    random.seed(3)
-    np.random.seed(4)
-    torch.manual_seed(5)
-    for draw in DRAWS.values():
-        for _ in range(700):
-            draw()
+    advance_generators()
     assert [draw() for draw in DRAWS.values()] == first
     assert [draw() for draw in DRAWS.values()] == after
 

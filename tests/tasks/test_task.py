@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dive.data import SyntheticRegression
-from dive.data.tensor_dataset import ResumableBatchSampler, TensorDataset
+from dive.data.batch_sampler import ResumableBatchSampler
+from dive.data.tensor_dataset import TensorDataset
 from dive.loggers import MetricsHistoryLogger
 from dive.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
 from dive.tasks.losses import squared_loss

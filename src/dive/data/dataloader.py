@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dive.data.batch_sampler import ResumableBatchSampler
 from dive.data.rng import named_generator
-from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
+from dive.data.tensor_dataset import Batch, TensorDataset
 from dive.errors import RunError
 from dive.lazy.private_api import worker_sentinels
 from dive.runs.signals import GRACE_PERIOD_S

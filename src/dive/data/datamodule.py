@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dive.data.batch_sampler import ResumableBatchSampler
 from dive.data.dataloader import make_dataloader
-from dive.data.tensor_dataset import Batch, ResumableBatchSampler, TensorDataset
+from dive.data.tensor_dataset import Batch, TensorDataset
 from dive.errors import DataError
 
 EVAL_BATCH_SIZE = 1024  # minimum: larger batches take fewer steps and change no metric

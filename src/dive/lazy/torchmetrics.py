@@ -55,7 +55,7 @@ class LazyModule(ModuleType):
         elif name.startswith("__"):  # introspection, such as hasattr
             raise AttributeError(name)
         if isinstance(self, LazyModule):  # unless the failed import has executed the package
-            self.__class__ = ModuleType  # type: ignore[assignment]
+            self.__class__ = ModuleType  # type: ignore[assignment]  # others hold references to this object
             assert self.__spec__ is not None
             assert self.__spec__.loader is not None
             self.__spec__.loader.exec_module(self)

@@ -162,10 +162,10 @@ class RecordingProgressBar(ProgressBar):
         super().__init__(refresh_rate)
         self.shown: list[int] = []
 
-    def on_train_batch_end(self, *arguments: Any) -> None:
-        """Record the position of the bar."""
-        super().on_train_batch_end(*arguments)
+    def get_metrics(self, *arguments: Any) -> Any:
+        """Record the position of the bar at each refresh."""
         self.shown.append(self.train_progress_bar.n)
+        return super().get_metrics(*arguments)
 
 
 class LoggingTask(RegressionTask):
@@ -237,6 +237,22 @@ def test_the_progress_bar_shows_the_same_as_with_single_steps(
         shown.append(list(dict.fromkeys(bar.shown)))
     assert shown[0][-1] == 10
     assert shown[1] == [n for n in shown[0] if n > 0]
+
+
+def test_a_progress_bar_with_its_own_hook_sees_each_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class CountingProgressBar(RecordingProgressBar):
+        batches = 0
+
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            super().on_train_batch_end(*arguments)
+            self.batches += 1
+
+    counts = []
+    for steps in (1, 50):
+        bar = CountingProgressBar(5, monkeypatch)
+        trainer(tmp_path, bar, steps=steps).fit(task(), data())
+        counts.append(bar.batches)
+    assert counts[0] == counts[1] >= 10
 
 
 def test_a_signal_takes_effect_after_the_current_step(tmp_path: Path) -> None:

@@ -46,9 +46,8 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         self._fast_steps_supported = (
             self.steps_per_execution > 1 and is_supported(trainer) and has_known_length(data_fetcher)
         )
-        # The progress bar is left out: its hook does nothing between two refreshes.
         self._hook_owners = [
-            *(c for c in trainer.callbacks if not isinstance(c, TQDMProgressBar)),
+            *(callback for callback in trainer.callbacks if not is_idle_between_refreshes(callback)),
             trainer.lightning_module,
         ]
 
@@ -115,6 +114,13 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
             self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
         _call_callback_hooks(self.trainer, "on_train_batch_end", {"loss": loss}, batch, self.batch_idx)
         self.batch_progress.increment_completed()
+
+
+def is_idle_between_refreshes(callback: pl.Callback) -> bool:
+    """Whether a callback is a progress bar whose hooks around batches are those of Lightning."""
+    return isinstance(callback, TQDMProgressBar) and all(
+        getattr(type(callback), hook) is getattr(TQDMProgressBar, hook) for hook in TRAIN_BATCH_HOOKS
+    )
 
 
 def has_known_length(data_fetcher: _DataFetcher) -> bool:
