@@ -1,13 +1,13 @@
 """Shared fixtures: silenced Lightning, the real data set, a web server, short runs of any configuration."""
 
+import gc
 import json
 import logging
 import os
-import runpy
-import sys
+import pickle
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,8 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import DictConfig
 
+import dive
+from dive.config import compose
 from dive.config.compose import compose_resolved
+from dive.config.groups import CONFIG_DIR
 from dive.runs import checkpoint_io
 from dive.runs.logging import LOG_LEVELS, silence_lightning
 from dive.runs.record import Config
@@ -48,11 +52,36 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: `make test-slow` runs the test, `make test` does not")
 
 
+def pytest_collection_finish() -> None:
+    """Exempt imported modules from garbage collection, which Lightning runs several times in each run."""
+    gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests in folders named ``slow``."""
     for item in items:
         if "slow" in item.path.parts:
             item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once() -> Iterator[None]:
+    """Compose each configuration once: Hydra takes longer to compose one than dive to train on a few examples."""
+    uncached = compose.compose_config
+    composed: dict[str, bytes] = {}
+
+    def cached(overrides: Sequence[str], folder: Path = CONFIG_DIR, *args: Any, **kwargs: Any) -> DictConfig:
+        if folder != CONFIG_DIR:
+            return uncached(overrides, folder, *args, **kwargs)
+        key = repr((overrides, args, kwargs))
+        if key not in composed:
+            composed[key] = pickle.dumps(uncached(overrides, folder, *args, **kwargs))
+        config: DictConfig = pickle.loads(composed[key])
+        return config
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(compose, "compose_config", cached)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -181,15 +210,14 @@ class Finished(NamedTuple):
 
 @pytest.fixture
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
-    """Run train.py in this process, by default in a new directory: ``train("model=mlp")``."""
+    """Train with `dive.train`, by default in a new directory: ``train("model=mlp")``."""
+    monkeypatch.chdir(tmp_path)
 
     def trained(*overrides: str, directory: Path | None = None) -> Finished:
         run = directory or tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         resumes = any(override.startswith("resume=") for override in overrides)
-        run_dir = () if resumes else (f"hydra.run.dir={run}",)
-        monkeypatch.setattr(sys, "argv", ["train.py", *lean(overrides), *run_dir])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        run_dir = () if resumes else (f"hydra.run.dir={os.path.relpath(run)}",)  # the same for many tests
+        dive.train([*lean(overrides), *run_dir])
         return Finished(run, json.loads((run / "result.json").read_text()))
 
     return trained

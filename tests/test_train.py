@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -33,8 +34,16 @@ def without_throughput(metrics: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "train/samples_per_second"}
 
 
-def test_run_directory_contents(train: Callable[..., Any]) -> None:
-    run, result = train("model=mlp", "trainer.max_epochs=2", *FEW)
+def run_train_py(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
+    """Run train.py in this process."""
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+
+
+def test_run_directory_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "run"
+    run_train_py(monkeypatch, "model=mlp", "trainer.max_epochs=2", *FEW, f"hydra.run.dir={run}")
+    result = json.loads((run / "result.json").read_text())
     files = {re.sub(r"^(events\.out\.tfevents)\..*", r"\1", path.name) for path in run.iterdir()} - {".hydra"}
     assert files == {
         ".lock", "checkpoints", "code.diff", "command.txt", "config.yaml", "curves.png", "environment.json",
@@ -75,15 +84,18 @@ def test_seed_changes_the_results(train: Callable[..., Any]) -> None:
     assert train(*command, "seed=0").result["score"] != train(*command, "seed=1").result["score"]
 
 
-def test_resumed_run_equals_an_uninterrupted_one(train: Callable[..., Any]) -> None:
+def test_resumed_run_equals_an_uninterrupted_one(
+    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     uninterrupted = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=4", *FEW)
     stopped = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=2", *FEW)
-    resumed = train(f"resume={stopped.directory}", "trainer.max_epochs=4", directory=stopped.directory)
-    assert resumed.result["epochs"] == 4
-    assert without_throughput(resumed.result["metrics"]["final"]) == without_throughput(
+    run_train_py(monkeypatch, f"resume={stopped.directory}", "trainer.max_epochs=4")
+    resumed = json.loads((stopped.directory / "result.json").read_text())
+    assert resumed["epochs"] == 4
+    assert without_throughput(resumed["metrics"]["final"]) == without_throughput(
         uninterrupted.result["metrics"]["final"]
     )
-    assert_same_weights(resumed.directory, uninterrupted.directory)
+    assert_same_weights(stopped.directory, uninterrupted.directory)
     assert len((stopped.directory / "command.txt").read_text().splitlines()) == 2
 
 
