@@ -1,12 +1,10 @@
-"""The command line: one-line errors, sweep names, resume=, and fast --help."""
+"""The command line: one-line errors, sweep names and resume=."""
 
-import os
 import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,72 +82,21 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
 }
 
-# All others run in this process, which has imported torch already.
-IN_SUBPROCESS = ("misspelled_key", "missing_data")
 
-
-class Background:
-    """Commands that run two at a time in the background: each takes seconds to import torch."""
-
-    def __init__(self, tmp: Path) -> None:
-        self.tmp = tmp
-        self.pool = ThreadPoolExecutor(2)
-        self.started: dict[str, Future[Process]] = {}
-        environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-        environment.pop("HYDRA_FULL_ERROR", None)
-        closed = "http://127.0.0.1:9"  # a proxy that does not exist: offline wherever the tests run
-        self.environment = environment | {"http_proxy": closed, "https_proxy": closed}
-
-    def start(self, name: str, *overrides: str, python: Sequence[str] = (), **environment: str) -> None:
-        """Run train.py with options for Python; its data folder has the name of the command."""
-        arguments = (
-            f"hydra.run.dir={self.tmp / 'run' / name}",
-            *(argument.format(tmp=self.tmp) for argument in overrides),
-        )
-        self.started[name] = self.pool.submit(
-            subprocess.run,
-            [sys.executable, *python, "train.py", *arguments],
-            cwd=ROOT,
-            env=self.environment | {"DIVE_DATA": str(self.tmp / name)} | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    def __getitem__(self, name: str) -> Process:
-        return self.started[name].result()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def background(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
-    """Start all commands of this file."""
-    commands = Background(tmp_path_factory.mktemp("cli"))
-    (commands.tmp / "file").write_text("a file")
-    damaged = commands.tmp / "damaged_data" / "FashionMNIST" / "raw"
+@pytest.fixture
+def tmp(tmp_path: Path) -> Path:
+    """A folder with a file named ``file`` and a damaged archive in the data folder ``damaged_data``."""
+    (tmp_path / "file").write_text("a file")
+    damaged = tmp_path / "damaged_data" / "FashionMNIST" / "raw"
     damaged.mkdir(parents=True)
     (damaged / "train-images-idx3-ubyte.gz").write_bytes(b"damaged")
-    for name in IN_SUBPROCESS:
-        commands.start(name, *MISTAKES[name][0])
-    commands.start("full_error", "model=mpl", HYDRA_FULL_ERROR="1")
-    for name, arguments in {
-        "--cfg": ["--cfg", "job"],
-        "--help": ["--help"],
-        "--info": ["--info", "config"],
-        "-sc": ["query=bash", "-sc"],
-        "trained": ["model=linear_regression", "trainer=cpu", "trainer.max_epochs=1"],
-    }.items():
-        commands.start(name, *arguments, python=["-X", "importtime"], COMP_LINE="python train.py model=ml")
-    yield commands
-    commands.pool.shutdown(cancel_futures=True)
+    return tmp_path
 
 
 @pytest.fixture
 def full_error_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unset HYDRA_FULL_ERROR, which `cli.main_guard` sets, and restore it after the test."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-
-# In process.
 
 
 def test_unnamed_sweep_is_named_after_the_time() -> None:
@@ -440,84 +387,23 @@ def test_sweep_job_sees_the_command_of_a_single_run(monkeypatch: pytest.MonkeyPa
     assert sys.argv == ["train.py", "-m", "seed=0,1", "sweep=lr"]
 
 
-@pytest.mark.parametrize("name", sorted(MISTAKES.keys() - set(IN_SUBPROCESS)))
-def test_mistake_is_one_line_in_process(
-    name: str,
-    background: Background,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistake_is_one_line(
+    name: str, tmp: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    arguments, line = MISTAKES[name]
-    run_dir = background.tmp / "run" / name
-    monkeypatch.setattr(
-        sys, "argv", ["train.py", f"hydra.run.dir={run_dir}", *(a.format(tmp=background.tmp) for a in arguments)]
-    )
+    overrides, line = MISTAKES[name]
+    run_dir = tmp / "run" / name
+    arguments = [override.format(tmp=tmp) for override in overrides]
+    monkeypatch.setattr(sys, "argv", ["train.py", f"hydra.run.dir={run_dir}", *arguments])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.setenv("DIVE_DATA", str(background.tmp / name))
+    monkeypatch.setenv("DIVE_DATA", str(tmp / name))
+    for variable in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # a closed port: offline wherever the tests run
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as exit_info:
         runpy.run_path("train.py", run_name="__main__")
     assert capfd.readouterr() == ("", "")
-    assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(background.tmp)))}", str(exit_info.value))
-
-
-# In subprocesses.
-
-
-@pytest.mark.parametrize("name", IN_SUBPROCESS)
-def test_mistake_is_one_line(name: str, background: Background) -> None:
-    done, (_, line) = background[name], MISTAKES[name]
-    assert done.returncode != 0
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(background.tmp)))}\n", done.stderr), (
-        done.stderr
-    )
-
-
-def test_rejected_run_leaves_no_directory(background: Background) -> None:
-    assert background["misspelled_key"].returncode != 0
-    assert not (background.tmp / "run" / "misspelled_key").exists()
-
-
-def test_full_error_prints_the_traceback(background: Background) -> None:
-    done = background["full_error"]
-    assert done.returncode != 0
-    assert done.stderr.startswith("Traceback (most recent call last):")
-    assert "MissingConfigException" in done.stderr
-
-
-def imported(done: Process) -> set[str]:
-    """The modules that a process imported, by ``-X importtime``."""
-    return {
-        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
-    }
-
-
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        ("--cfg", "_target_: dive.models.MLP"),
-        ("--help", "model: linear_"),
-        ("--info", "_target_: dive.models.MLP"),
-        ("-sc", "model=mlp"),
-    ],
-)
-def test_help_and_completion_do_not_import_torch(name: str, printed: str, background: Background) -> None:
-    done = background[name]
-    assert done.returncode == 0
-    assert printed in done.stdout
-    assert {"dive.cli", "hydra"} <= imported(done)
-    assert {"torch", "pytorch_lightning", "numpy", "dive.training.instantiate"}.isdisjoint(imported(done))
-
-
-def test_training_does_not_import_unused_packages(background: Background) -> None:
-    done = background["trained"]
-    assert done.returncode == 0
-    assert {"torch", "pytorch_lightning", "tensorboard"} <= imported(done)
-    unused = {"pandas", "torchvision", "scipy", "torchmetrics.functional"}
-    compiler = {"torch._dynamo.eval_frame", "torch._inductor", "torch.distributed.tensor", "sympy"}
-    assert (unused | compiler).isdisjoint(imported(done))
+    assert re.fullmatch(f"error: {line.replace('{tmp}', re.escape(str(tmp)))}", str(exit_info.value))
 
 
 @pytest.mark.parametrize("arguments", [["-m", "resume=outputs/a"], ["resume=outputs/a,outputs/b", "--multirun"]])

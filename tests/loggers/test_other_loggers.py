@@ -1,14 +1,11 @@
 """Loggers selected by configuration: which there are, and which packages they require."""
 
 import importlib.util
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dive import loggers
 from dive.config.compose import compose_resolved
 from dive.errors import ConfigError
 from dive.sweeps.preflight import find_problems
@@ -83,10 +80,3 @@ def test_configuration_cannot_set_server_account_or_further_data(
     installed(True)
     with pytest.raises(ConfigError, match=rf"^logger\.{name}\.{override.partition('=')[0]}=.*: unknown"):
         compose_resolved(f"logger={name}", f"+logger.{name}.{override}")
-
-
-def test_optional_packages_are_not_imported_at_start() -> None:
-    code = "import sys, dive.training.fit; print({'mlflow', 'wandb'} & set(sys.modules))"
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output == "set()\n"
-    assert {*OPTIONAL.values()} <= set(loggers.__all__)

@@ -37,6 +37,7 @@ def test_every_figure_is_made_by_code_shown_on_a_page_and_named_in_its_commands(
         assert sorted(command[1].split() if command else []) == sorted(names), page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(make_figures.FIGURES))
 def test_figure_is_reproducible(
     name: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

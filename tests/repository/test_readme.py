@@ -22,6 +22,7 @@ def test_the_readme_is_short_and_its_contents_are_complete() -> None:
     assert set(re.findall(r"(?m)^## (.*)$", README)) <= set(listed)
 
 
+@pytest.mark.slow
 def test_the_example_for_notebooks_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = README.split("\n## Notebooks\n")[1].split("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)

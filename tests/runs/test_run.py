@@ -325,6 +325,7 @@ def test_other_ranks_write_nothing(directory: Path, monkeypatch: pytest.MonkeyPa
     assert files(directory) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 def test_peak_memory_excludes_other_processes() -> None:
     allocate = "x = bytearray(1_500_000_000); x[::4096] = b'x' * len(x[::4096]); del x;"
