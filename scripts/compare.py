@@ -9,7 +9,7 @@ from dive.errors import one_line_errors
 def main() -> None:
     """Print a table of differing settings and results, and plot all learning curves into one figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    help_ = "run directories; a sweep directory stands for all its jobs"
+    help_ = "run directories; a sweep directory is replaced by those of all its jobs"
     parser.add_argument("directories", type=Path, nargs="+", metavar="RUN_DIR", help=help_)
     parser.add_argument(
         "--picture",

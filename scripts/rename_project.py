@@ -28,7 +28,7 @@ def main() -> None:
     """Validate the new name, rename, and print what to do next."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", metavar="NEWNAME", help="a lowercase Python identifier, such as my_project")
-    parser.add_argument("--force", action="store_true", help="rename in spite of uncommitted changes")
+    parser.add_argument("--force", action="store_true", help="rename despite uncommitted changes")
     arguments = parser.parse_args()
     old, new = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"], arguments.name
     try:

@@ -82,9 +82,9 @@ def section(timings: Timings) -> str:
         for name, points in timings.items()
         for value, pairs in points.items()
     ]
-    defaults = ", ".join(f"{value} {name}" for name, value in DEFAULTS.items())
+    defaults = ", ".join(f"{name} {value}" for name, value in DEFAULTS.items())
     return (
-        f"## Scaling\n\nOne epoch of the MLP on random images. One size varies at a time, from {defaults}."
+        f"## Scaling\n\nOne epoch of the MLP on random images. One size varies at a time; the others are: {defaults}."
         " The hand-written loop validates in batches of the training batch size, dive in batches of at least 1024."
         f"\n\n{markdown_table(['size', 'value', 'dive', 'hand-written', 'ratio'], rows)}"
         f"\n\n![{ALT}](figures/{FIGURE.name})"

@@ -46,6 +46,7 @@ def first_job(arguments: str) -> list[str]:
     return [re.sub(r"(=[^\[,]*),.*", r"\1", word) for word in words]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)
 def test_outputs_on_a_page_are_reproduced(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -37,8 +37,8 @@ def test_images_are_labeled_and_misclassified_ones_are_red() -> None:
     probabilities = torch.tensor([[0.9, 0.05, 0.05], [0.2, 0.75, 0.05], [0.0, 0.0, 1.0]])
     predictions = Predictions(torch.rand(3, 1, 4, 5), torch.tensor([0, 0, 2]), probabilities)
     figure = plot_predictions(predictions, torch.tensor([1, 0]), NAMES)
-    assert list(texts(figure)) == ["bag 75%\nis coat", "coat 90%"]
-    assert texts(figure)["bag 75%\nis coat"] == ERROR_COLOR
+    assert list(texts(figure)) == ["bag 75%\ntrue: coat", "coat 90%"]
+    assert texts(figure)["bag 75%\ntrue: coat"] == ERROR_COLOR
     assert texts(figure)["coat 90%"] != ERROR_COLOR
     images = [image.get_array() for image in figure.axes[0].images]
     assert np.array_equal(np.asarray(images[0]).squeeze(), predictions.inputs[1, 0])

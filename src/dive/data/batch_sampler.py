@@ -50,7 +50,7 @@ class ResumableBatchSampler(Sampler[Tensor | slice]):
     def __post_init__(self) -> None:
         if min(self.batch_size, self.num_examples) < self.world_size:
             raise ValueError(
-                f"each of {self.world_size} processes needs an example of each batch, "
+                f"each batch must have at least one example per process ({self.world_size} processes), "
                 f"got batch_size {self.batch_size} and {self.num_examples} examples"
             )
 

@@ -121,7 +121,7 @@ def _max_difference(model: nn.Module, inputs: Tensor, path: Path, exported: Call
         tolerance = max(TOLERANCE, 4 * torch.finfo(expected.dtype).eps)
         if not difference <= tolerance * max(1.0, float(expected.abs().max())):
             raise RunError(
-                f"{path}: written, but its output on a batch of {size} is {difference:.3g} off the model's"
+                f"{path}: written, but its output on a batch of {size} differs from the model's by {difference:.3g}"
             )
         largest = max(largest, difference)
     return largest

@@ -153,13 +153,13 @@ def _print_comparison(directory: Path, into: Path, edits: list[str]) -> bool:
         checkpoints = sorted(path.name for path in (into / "checkpoints").glob("*.ckpt"))
         num_metrics = len(strip_timings(load_result(into)))
         CONSOLE.print(f"identical: {num_metrics} metrics, weights of {' and '.join(checkpoints) or 'none'}")
-        _print_lines("other differences, without effect:", causes)
+        _print_lines("differences that did not change the results:", causes)
         return True
     causes += [f"resumed, possibly with other settings: {command}" for command in _commands(directory)[1:]]
     _print_lines("not identical:", differences)
     _print_lines("possible causes:", causes or ["no difference is recorded"])
     if "data_crc32" not in load_result(directory):
-        CONSOLE.print("  whether the data are the same is unknown: the run recorded no checksums")
+        CONSOLE.print("  the data may differ: the run recorded no checksums")
     return False
 
 

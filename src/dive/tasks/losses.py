@@ -67,5 +67,5 @@ def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
     """
     halves = [(w**2).sum() / 2 for w in weights]
     if not halves:
-        raise ValueError("weights must hold at least one tensor: there is nothing to penalize")
+        raise ValueError("weights must contain at least one tensor")
     return torch.stack(halves).sum()

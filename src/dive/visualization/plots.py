@@ -28,7 +28,7 @@ def plot_predictions(predictions: Predictions, indices: Tensor, names: Sequence[
     targets = predictions.targets[indices]
     wrong = (predicted != targets).tolist()
     labels = [
-        f"{names[p]} {confidence:.0%}" + (f"\nis {names[t]}" if p != t else "")
+        f"{names[p]} {confidence:.0%}" + (f"\ntrue: {names[t]}" if p != t else "")
         for p, confidence, t in zip(predicted, confidences, targets, strict=True)
     ]
     return plot_image_grid(predictions.inputs[indices], labels, wrong, lines=2)
