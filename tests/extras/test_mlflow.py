@@ -123,7 +123,7 @@ def test_interrupted_run_has_status_killed(
     monkeypatch.setattr(
         TerminateOnNonFinite, "on_train_epoch_end", lambda *_: os.kill(os.getpid(), signal.SIGTERM)
     )
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         train(*LINEAR)
     (run,) = runs(client)
     assert run.info.status == "KILLED"

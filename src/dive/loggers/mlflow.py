@@ -9,6 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 from pytorch_lightning import loggers
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import RunError
@@ -39,6 +40,9 @@ class MLFlowLogger(loggers.MLFlowLogger):
     def __init__(self, save_dir: str | os.PathLike[str], experiment: str = "dive") -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         self.run_dir = Path(save_dir)
+        self.experiment_name = experiment
+        self._client: Any = None
+        self._run: Any = None
         self._logged: set[tuple[str, int, float]] = set()
         store = os.environ.get(SERVER)
         self._lock: AbstractContextManager[Any] = nullcontext()
@@ -48,39 +52,59 @@ class MLFlowLogger(loggers.MLFlowLogger):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             store = Path(STORE).absolute().as_uri()
             self._lock = FileLock(f"{STORE}.lock")
+        self.store = store
         with self._lock, friendly_errors():
-            super().__init__(
-                experiment, self.run_dir.name, store, tags={"directory": str(self.run_dir.absolute())}
-            )
+            super().__init__(experiment, self.run_dir.name, store)
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
         """The MLflow client; first use creates or resumes the MLflow run."""
-        if not self._initialized and rank_zero_only.rank == 0:
+        if self._client is None:
             with self._lock, friendly_errors(), limit_retries():
                 self._start_run()
-        return super().experiment
+        return self._client
+
+    @property
+    def run_id(self) -> str | None:
+        """The ID of the MLflow run; first use creates or resumes it."""
+        _ = self.experiment
+        return self._run and self._run.info.run_id
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The ID of the MLflow experiment; first use creates or resumes the MLflow run."""
+        _ = self.experiment
+        return self._run and self._run.info.experiment_id
 
     def _start_run(self) -> None:
-        client = self._mlflow_client
-        if (run_id := load_run_id(self.run_dir, "mlflow")) and self._is_this_run(run_id):
-            self._run_id = run_id
-            client.update_run(run_id, status="RUNNING")
+        import mlflow
+        from mlflow.tracking.context.registry import resolve_tags
+
+        mlflow.set_tracking_uri(self.store)
+        client = mlflow.MlflowClient(self.store)
+        if run := self._recorded_run(client):
+            client.update_run(run.info.run_id, status="RUNNING")
+            self._client, self._run = client, run
             return
-        if client.get_experiment_by_name(self._experiment_name) is None:
-            client.create_experiment(self._experiment_name)
-        _ = super().experiment
-        save_run_id(self.run_dir, "mlflow", self._run_id)
+        experiment = client.get_experiment_by_name(self.experiment_name)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(self.experiment_name)
+        tags = resolve_tags({"directory": str(self.run_dir.absolute())})
+        self._run = client.create_run(experiment_id, tags=tags, run_name=self.run_dir.name)
+        self._client = client
+        save_run_id(self.run_dir, "mlflow", self._run.info.run_id)
         self.log_hyperparams(load_hyperparameters(self.run_dir))
 
-    def _is_this_run(self, run_id: str) -> bool:
+    def _recorded_run(self, client: Any) -> Any:
         from mlflow.exceptions import MlflowException
 
+        if (run_id := load_run_id(self.run_dir, "mlflow")) is None:
+            return None
         try:
-            run = self._mlflow_client.get_run(run_id)
+            run = client.get_run(run_id)
         except MlflowException:  # it is in another store, or was deleted
-            return False
-        return bool(run.info.run_name == self.run_dir.name)
+            return None
+        return run if run.info.run_name == self.run_dir.name else None
 
     @rank_zero_only
     def truncate_after(self, step: int) -> None:
@@ -100,10 +124,12 @@ class MLFlowLogger(loggers.MLFlowLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Set the final status: finished, failed, or killed if a signal or Ctrl-C interrupted the run."""
-        if status == "failed" and not isinstance(sys.exception(), Exception | None):
-            status = "KILLED"
+        if self._client is None:
+            return
+        interrupted = not isinstance(sys.exception(), Exception | None)
+        final = ("KILLED" if interrupted else "FAILED") if status == "failed" else "FINISHED"
         with friendly_errors():
-            super().finalize(status)
+            self._client.set_terminated(self.run_id, final)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import loggers
+from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities import rank_zero_only
 
 from dive.errors import RunError
@@ -57,28 +58,45 @@ class WandbLogger(loggers.WandbLogger):
         mode = os.environ.get("WANDB_MODE", "offline")
         if mode not in MODES:
             raise ValueError(f"WANDB_MODE={mode}: must be {', '.join(MODES)}")
-        super().__init__(
-            name=self.run_dir.name,
-            save_dir=self.run_dir,
-            project=project,
-            mode=mode,
-            reinit="create_new",  # one process may have several runs
-            settings=SETTINGS,
-        )
-        del self._wandb_init["anonymous"]  # deprecated in wandb, which would warn
+        super().__init__(name=self.run_dir.name, save_dir=self.run_dir, project=project)
+        self.mode = mode
+        self.run: Any = None
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
         """The wandb run, started on first use, finished by `close` or at exit."""
-        if self._experiment is None and rank_zero_only.rank == 0:
-            self._id = load_run_id(self.run_dir, "wandb") or secrets.token_hex(4)
-            self._wandb_init |= {"id": self._id, "config": load_hyperparameters(self.run_dir)}
-            with friendly_errors():
-                _ = super().experiment
-            for link in (path for path in (self.run_dir / "wandb").rglob("*") if path.is_symlink()):
-                link.unlink()  # points to wandb's log directory; a run directory with symlinks cannot be resumed
-            save_run_id(self.run_dir, "wandb", self._id)
-        return super().experiment
+        if self.run is None:
+            self.run = self._start_run()
+        return self.run
+
+    @property
+    def version(self) -> str | None:
+        """The ID of the wandb run."""
+        return load_run_id(self.run_dir, "wandb")
+
+    def _start_run(self) -> Any:
+        import wandb
+
+        run_id = self.version or secrets.token_hex(4)
+        with friendly_errors():
+            run = wandb.init(
+                name=self.run_dir.name,
+                project=self.name,
+                dir=self.run_dir,
+                id=run_id,
+                config=load_hyperparameters(self.run_dir),
+                mode=self.mode,
+                reinit="create_new",  # one process may have several runs
+                resume="allow",
+                settings=SETTINGS,
+            )
+        run.define_metric("trainer/global_step")
+        run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        for link in (path for path in (self.run_dir / "wandb").rglob("*") if path.is_symlink()):
+            link.unlink()  # points to wandb's log directory; a run directory with symlinks cannot be resumed
+        save_run_id(self.run_dir, "wandb", run_id)
+        return run
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -93,8 +111,8 @@ class WandbLogger(loggers.WandbLogger):
 
     def close(self, exit_code: int = 0) -> None:
         """Finish the wandb run."""
-        if self._experiment is not None:
-            self._experiment.finish(exit_code)
+        if self.run is not None:
+            self.run.finish(exit_code)
 
 
 @contextmanager
