@@ -50,9 +50,6 @@ def load_run_id(run_dir: Path, tool: str) -> str | None:
 def save_run_id(run_dir: Path, tool: str, run_id: str) -> None:
     """Save the ID that another tool assigned to a run, so that a resumed run continues under it.
 
-    Args:
-        run_dir: the run directory.
-        tool: name of the tool.
-        run_id: lower-case letters and digits.
+    The ID consists of lower-case letters and digits.
     """
     atomic_write(run_dir / f"{tool}.id", f"{run_id}\n")

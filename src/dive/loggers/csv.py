@@ -15,9 +15,6 @@ class CSVLogger(MetricsLogger):
 
     `dive.loggers.MetricsHistoryLogger` has one row per step. Unlike Lightning's logger, this continues the table
     of a resumed run. It is written before each checkpoint (see `dive.callbacks.ExactResume`) and at the end.
-
-    Args:
-        save_dir: the run directory.
     """
 
     def __init__(self, save_dir: str | os.PathLike[str]) -> None:

@@ -21,9 +21,6 @@ class MetricsHistoryLogger(MetricsLogger):
     The table is written at most once per second, before each checkpoint (see `dive.callbacks.ExactResume`), and at
     the end.
 
-    Args:
-        save_dir: the run directory.
-
     Attributes:
         rows: the metrics of each step, by step.
     """
@@ -66,12 +63,7 @@ class MetricsHistoryLogger(MetricsLogger):
 
 
 def plot_curves(rows: Mapping[int, Row], path: Path) -> None:
-    """Plot training and validation curves over epochs, one panel per metric.
-
-    Args:
-        rows: the metrics by step; rows without an ``epoch`` are ignored.
-        path: path of the image.
-    """
+    """Plot training and validation curves over epochs, one panel per metric; rows without an epoch are ignored."""
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
     epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]

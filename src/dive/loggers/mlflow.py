@@ -81,19 +81,22 @@ class MLFlowLogger(loggers.MLFlowLogger):
         import mlflow
         from mlflow.tracking.context.registry import resolve_tags
 
-        mlflow.set_tracking_uri(self.store)
         client = mlflow.MlflowClient(self.store)
-        if run := self._recorded_run(client):
-            client.update_run(run.info.run_id, status="RUNNING")
-            self._client, self._run = client, run
-            return
-        experiment = client.get_experiment_by_name(self.experiment_name)
-        experiment_id = experiment.experiment_id if experiment else client.create_experiment(self.experiment_name)
-        tags = resolve_tags({"directory": str(self.run_dir.absolute())})
-        self._run = client.create_run(experiment_id, tags=tags, run_name=self.run_dir.name)
+        if recorded := self._recorded_run(client):
+            client.update_run(recorded.info.run_id, status="RUNNING")
+            self._run = recorded
+        else:
+            experiment = client.get_experiment_by_name(self.experiment_name)
+            experiment_id = (
+                experiment.experiment_id if experiment else client.create_experiment(self.experiment_name)
+            )
+            tags = resolve_tags({"directory": str(self.run_dir.absolute())})
+            self._run = client.create_run(experiment_id, tags=tags, run_name=self.run_dir.name)
+        mlflow.set_tracking_uri(self.store)  # for mlflow's own functions; this also sets the environment variable
         self._client = client
-        save_run_id(self.run_dir, "mlflow", self._run.info.run_id)
-        self.log_hyperparams(load_hyperparameters(self.run_dir))
+        if recorded is None:
+            save_run_id(self.run_dir, "mlflow", self._run.info.run_id)
+            self.log_hyperparams(load_hyperparameters(self.run_dir))
 
     def _recorded_run(self, client: Any) -> Any:
         from mlflow.exceptions import MlflowException

@@ -18,9 +18,6 @@ FLUSH_INTERVAL_S = 1  # maximum seconds until an event is written
 class TensorBoardLogger(loggers.TensorBoardLogger):
     """Writes event files to the run directory, so that TensorBoard shows its name, and no other files.
 
-    Args:
-        save_dir: the run directory.
-
     Raises:
         OSError: (from its methods) events cannot be written, now or since the last call; it names the folder.
     """
@@ -79,13 +76,10 @@ def _close(writer: Any) -> None:
 
 
 def unique_second(folder: Path) -> None:
-    """Wait until a new event file would get a later second in its name than those in a folder.
+    """Wait until a new event file would get a later second in its name than those in `folder`, if it exists.
 
     TensorBoard reads files in the order of their names: second, host, then process and counter as strings, where
     "100" sorts before "99". Of two files of the same second it could read the later one first.
-
-    Args:
-        folder: folder of the event files; it need not exist.
     """
     matches = (
         re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.tfevents.*")

@@ -59,7 +59,7 @@ class WandbLogger(loggers.WandbLogger):
         if mode not in MODES:
             raise ValueError(f"WANDB_MODE={mode}: must be {', '.join(MODES)}")
         super().__init__(name=self.run_dir.name, save_dir=self.run_dir, project=project)
-        self.mode = mode
+        self.mode: Any = mode
         self.run: Any = None
 
     @property
