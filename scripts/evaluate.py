@@ -15,7 +15,9 @@ def main() -> None:
     parser.add_argument("--data-at", type=Path, metavar="PATH", help="the data's location, if it has moved")
     parser.add_argument("--checkpoint", choices=["best", "last"], help="default: best, if it was saved")
     parser.add_argument("--accelerator", choices=["cpu", "gpu", "cuda", "mps"], help="default: the run's own")
-    parser.add_argument("--predictions", type=Path, metavar="FILE.csv", help="save the predictions, one row per example")
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE.csv", help="save the predictions, one row per example"
+    )
     parser.add_argument("--wrong", type=Path, metavar="FILE.png", help="plot the most confident mistakes")
     parser.add_argument(
         "--onnx", type=Path, metavar="FILE.onnx", help="export to ONNX (needs pip install -e '.[export]')"

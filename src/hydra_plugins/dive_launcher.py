@@ -93,7 +93,7 @@ class DiveLauncher(Launcher):
 
         def launch(indices: Sequence[int]) -> dict[int, str]:
             assert self.delegate is not None
-            returned = self.delegate.launch([overrides[i] for i in indices], planned[0].job.number)
+            returned = self.delegate.launch([overrides[i] for i in indices], planned[0].number)
             pairs = zip(indices, returned, strict=True)
             return {i: _failure_reason(job) for i, job in pairs if job.status is JobStatus.FAILED}
 
@@ -101,11 +101,7 @@ class DiveLauncher(Launcher):
 
 
 class ComposeCache(dict[tuple[str, ...], DictConfig]):
-    """Composes each job once, although the sweeper and the launcher both ask for it: composing takes 0.1 s.
-
-    Args:
-        compose: `hydra.core.config_loader.ConfigLoader.load_sweep_config`.
-    """
+    """Composes each job once, although the sweeper and the launcher both ask for it: composing takes 0.1 s."""
 
     def __init__(self, compose: Callable[[DictConfig, list[str]], DictConfig]) -> None:
         self._compose = compose
@@ -142,17 +138,17 @@ def _resolved_container(config: DictConfig) -> dict[str, Any]:
 
 def _with_run_dir(config: DictConfig, plan: "PlannedJob") -> DictConfig:
     with open_dict(config):
-        config.hydra.job.num = plan.job.number
-        config.hydra.job.id = plan.job.name
-        config.hydra.sweep.subdir = plan.job.name
-        config.resume = str(plan.job.directory) if plan.action == "resume" else None
+        config.hydra.job.num = plan.number
+        config.hydra.job.id = plan.name
+        config.hydra.sweep.subdir = plan.name
+        config.resume = str(plan.directory) if plan.action == "resume" else None
     return config
 
 
 def _run_dir_overrides(plan: "PlannedJob") -> list[str]:
-    quoted = str(plan.job.directory).replace("'", "\\'")
+    quoted = str(plan.directory).replace("'", "\\'")
     resume = f"'{quoted}'" if plan.action == "resume" else "null"
-    return [f"hydra.sweep.subdir='{plan.job.name}'", f"resume={resume}"]
+    return [f"hydra.sweep.subdir='{plan.name}'", f"resume={resume}"]
 
 
 def _failure_reason(job: JobReturn) -> str:
@@ -165,7 +161,7 @@ def _job_return(plan: "PlannedJob", overrides: Sequence[str]) -> JobReturn:
 
     # COMPLETED even for a failed job: Hydra's sweepers would stop at a failure and not run the other jobs.
     job = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, task_name="train")
-    job.return_value = load_result(plan.job.directory).get("score")
+    job.return_value = load_result(plan.directory).get("score")
     return job
 
 

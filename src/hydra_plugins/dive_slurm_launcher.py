@@ -39,9 +39,8 @@ class SlurmLauncher(Launcher):
         self.max_requeues = max_requeues
         resolved: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(settings), resolve=True)  # type: ignore[assignment]  # a dict
         # Set here, because submitit would otherwise set and handle another signal.
-        resolved["additional_parameters"] = {"signal": f"USR1@{signal_delay_s}"} | resolved[
-            "additional_parameters"
-        ]
+        signal = {"signal": f"USR1@{signal_delay_s}"}
+        resolved["additional_parameters"] = signal | resolved["additional_parameters"]
         if cpus := resolved.get("cpus_per_task"):
             resolved["srun_args"] = [f"--cpus-per-task={cpus}"]  # srun does not inherit it since SLURM 22.05
         self.settings = {key: value for key, value in resolved.items() if value is not None}
@@ -62,9 +61,8 @@ class SlurmLauncher(Launcher):
         import submitit
 
         self.hydra_context = hydra_context
-        self.compose = (
-            hydra_context.config_loader.load_sweep_config
-        )  # without the cache that DiveLauncher adds later
+        # Without the cache that DiveLauncher adds later.
+        self.compose = hydra_context.config_loader.load_sweep_config
         self.task_function = task_function
         self.config = config
         self.executor = submitit.AutoExecutor(self.folder, cluster="slurm")
@@ -135,7 +133,8 @@ def _failed_jobs(jobs: Sequence[Any]) -> dict[int, str]:
     try:
         states = {job: slurm.job_state(job) for job in slurm.wait_until_left_queue(ids)}
     except (KeyboardInterrupt, SystemExit):
-        slurm.cancel(ids[0].partition("_")[0])
+        # Cancels the whole array: SIGTERM, then SIGKILL after the cluster's KillWait.
+        slurm.run("scancel", ids[0].partition("_")[0])
         list(slurm.wait_until_left_queue(ids, time.monotonic() + CANCEL_TIMEOUT_S))
         raise
     deadline = time.monotonic() + RESULT_GRACE_S

@@ -30,9 +30,9 @@ def run_command(directory: Path, *outcomes: Mapping[str, Any], error: BaseExcept
         planned = get_session(directory, "val/acc", "auto").plan_jobs(JOBS, ["seed"], "locally")
         for plan, outcome in zip(planned, outcomes, strict=False):
             if plan.action != "skip":
-                plan.job.directory.mkdir(parents=True)
-                (plan.job.directory / "config.yaml").write_text(json.dumps(plan.job.config))
-                (plan.job.directory / "result.json").write_text(json.dumps(outcome))
+                plan.directory.mkdir(parents=True)
+                (plan.directory / "config.yaml").write_text(json.dumps(plan.config))
+                (plan.directory / "result.json").write_text(json.dumps(outcome))
                 get_session(directory, "val/acc", "auto").on_job_end(plan)
         if error is not None:
             raise error

@@ -1,14 +1,10 @@
-"""Job names, parsing of overrides, and the archive of old runs."""
+"""Parsing of overrides, and the archive of old runs."""
 
 from pathlib import Path
 
 import pytest
 
-from dive.sweeps.job import Job, archive_path, archive_run, overrides_by_key
-
-
-def test_job_name_is_the_directory_name() -> None:
-    assert Job(3, ("seed=1",), {}, Path("multirun/lr/seed=1")).name == "seed=1"
+from dive.sweeps.job import archive_path, archive_run, overrides_by_key
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_jobs_are_counted(progress: Callable[..., SweepProgress]) -> None:
     assert sweep_progress.line().startswith("1 of 10 done, 1 running, best val/acc 0.5 (a)")
     sweep_progress.mark_finished("b", FAILED)
     assert sweep_progress.line().startswith("1 of 10 done, 1 failed, best val/acc 0.5 (a)")
-    sweep_progress.mark_skipped("c", finished(0.75))
+    sweep_progress.count("c", finished(0.75))
     assert sweep_progress.line().startswith("2 of 10 done, 1 failed, best val/acc 0.75 (c)")
 
 
@@ -108,7 +108,7 @@ def test_time_left_is_estimated_from_jobs_of_this_command(
     progress: Callable[..., SweepProgress], clock: Clock
 ) -> None:
     sweep_progress = progress(10)
-    sweep_progress.mark_skipped("a", finished(0.5))  # not part of the time estimate
+    sweep_progress.count("a", finished(0.5))  # not part of the time estimate
     clock.now += 1000  # nor is the time before the first job starts
     sweep_progress.mark_started("b")
     sweep_progress.mark_started("c")
@@ -137,7 +137,7 @@ def test_without_a_terminal_each_finished_job_prints_a_line(
     progress: Callable[..., SweepProgress], output: io.StringIO, clock: Clock
 ) -> None:
     with progress(3) as sweep_progress:
-        sweep_progress.mark_skipped("seed=0", finished(0.25))
+        sweep_progress.count("seed=0", finished(0.25))
         sweep_progress.mark_started("h=[red]")
         sweep_progress.mark_started("seed=2")
         clock.now += 60

@@ -430,8 +430,13 @@ def test_brackets_in_values_are_not_parsed_as_markup(
 # Failure summary.
 
 
+def failure_summary(directory: Path) -> str:
+    table = load_table(directory)
+    return report.failure_summary(table, set(table.jobs["job"]))
+
+
 def test_no_failure_summary_if_all_jobs_finished(many: Callable[..., Path]) -> None:
-    assert report.failure_summary(load_table(many(2))) == ""
+    assert failure_summary(many(2)) == ""
 
 
 def test_failure_summary_counts_unfinished_jobs(
@@ -440,11 +445,11 @@ def test_failure_summary_counts_unfinished_jobs(
     fake_run("seed=0", {"seed": 0}, score=0.5)
     fake_run("seed=1", {"seed": 1}, status="interrupted", error="exit code 143")
     write_manifest(["seed"], {f"seed={seed}": [f"seed={seed}"] for seed in range(3)})
-    assert report.failure_summary(load_table(sweep_dir)) == "2 of 3 jobs did not finish"
+    assert failure_summary(sweep_dir) == "2 of 3 jobs did not finish"
 
 
 def test_failure_summary_lists_errors_and_the_command_of_the_first(many: Callable[..., Path]) -> None:
-    assert report.failure_summary(load_table(many(2, failed=2))).splitlines() == [
+    assert failure_summary(many(2, failed=2)).splitlines() == [
         "2 of 4 jobs failed:",
         "  seed=2: no 2",
         "  seed=3: no 3",
@@ -453,7 +458,7 @@ def test_failure_summary_lists_errors_and_the_command_of_the_first(many: Callabl
 
 
 def test_multi_line_error_is_joined_into_one_line(sweep: Path) -> None:
-    lines = report.failure_summary(load_table(sweep)).splitlines()
+    lines = failure_summary(sweep).splitlines()
     assert lines[1:] == [
         "  failed: " + SPECIAL_CHARACTERS.replace("\n", " "),
         f"to rerun the first one: {FAILED_COMMAND}",
@@ -462,7 +467,7 @@ def test_multi_line_error_is_joined_into_one_line(sweep: Path) -> None:
 
 def test_failure_summary_is_limited(many: Callable[..., Path]) -> None:
     directory = many(0, failed=report.MAX_ROWS + 5)
-    lines = report.failure_summary(load_table(directory)).splitlines()
+    lines = failure_summary(directory).splitlines()
     assert lines[0] == "25 of 25 jobs failed:"
     assert len([line for line in lines if line.startswith("  seed=")]) == report.MAX_ROWS
     assert lines[-2] == f"  and 5 more, see {directory / 'report.md'}"

@@ -182,7 +182,7 @@ def test_every_job_has_a_result_afterwards(
 ) -> None:
     planned = session.sweep.plan(jobs(*range(6)), ["seed"])
     session.progress.total = 6
-    directories = [plan.job.directory for plan in planned]
+    directories = [plan.directory for plan in planned]
     calls: list[Callable[[], Any]] = [
         partial(write_run, directories[0], FINISHED),
         partial(die, directories[1]),
@@ -214,9 +214,9 @@ def test_every_job_has_a_result_afterwards(
 
 
 def test_job_killed_after_writing_its_result_is_finished(session: SweepSession, planned: list[PlannedJob]) -> None:
-    write_run(planned[0].job.directory, FINISHED)
+    write_run(planned[0].directory, FINISHED)
     session.on_job_end(planned[0], "killed by SIGKILL")
-    assert load_result(planned[0].job.directory) == FINISHED
+    assert load_result(planned[0].directory) == FINISHED
     assert session.progress.done == 1
 
 
@@ -245,14 +245,14 @@ class LossyLauncher:
         self.calls.append(list(which))
         for i, outcome in zip(which, self.outcomes.pop(0), strict=False):
             if outcome != "lost":
-                write_run(self.planned[i].job.directory, None if outcome == "started" else outcome)
+                write_run(self.planned[i].directory, None if outcome == "started" else outcome)
         if self.error is not None:
             raise self.error
         return {}
 
 
 def results(planned: Sequence[PlannedJob]) -> list[dict[str, Any]]:
-    return [load_result(plan.job.directory) for plan in planned]
+    return [load_result(plan.directory) for plan in planned]
 
 
 def test_results_of_another_launcher_are_reported(
@@ -271,10 +271,10 @@ def test_jobs_are_reported_while_the_launcher_runs(
 ) -> None:
     def launch(which: Sequence[int]) -> dict[int, str]:
         for i in which:
-            write_run(planned[i].job.directory, None)
-            while planned[i].job.name not in session.progress.running:
+            write_run(planned[i].directory, None)
+            while planned[i].name not in session.progress.running:
                 pass
-            write_run(planned[i].job.directory, FINISHED)
+            write_run(planned[i].directory, FINISHED)
             while session.progress.done != i + 1:
                 pass
         return {}
@@ -334,7 +334,7 @@ def test_result_of_an_earlier_attempt_is_ignored(
 
     def launch(which: Sequence[int]) -> dict[int, str]:
         if which == [0, 1]:
-            write_run(planned[1].job.directory, FINISHED)
+            write_run(planned[1].directory, FINISHED)
             assert load_result(run)["error"] == "the first time"
         else:
             write_run(run, FINISHED | {"score": 0.75})

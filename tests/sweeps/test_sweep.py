@@ -57,8 +57,8 @@ SEEDS: Jobs = jobs({"seed": 0}, {"seed": 1})
 def test_new_jobs_start_in_directories_named_by_varied_keys(sweep_dir: Path) -> None:
     planned = make_plan(sweep_dir, SEEDS)
     assert [(step.action, step.reason, step.archive_to) for step in planned] == [("start", "", None)] * 2
-    assert [step.job.directory for step in planned] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
-    assert [(step.job.number, step.job.overrides) for step in planned] == [(0, ("seed=0",)), (1, ("seed=1",))]
+    assert [step.directory for step in planned] == [sweep_dir / "seed=0", sweep_dir / "seed=1"]
+    assert [(step.number, step.overrides) for step in planned] == [(0, ("seed=0",)), (1, ("seed=1",))]
 
 
 def test_sweep_directory_is_created(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_finished_job_is_skipped_whatever_its_number_and_name(
 ) -> None:
     fake_run("lr=1,seed=1", {"seed": 1, "resume": "somewhere", "sweep": "of another name"}, score=0.5)
     planned = make_plan(sweep_dir, [(7, ("+seed=01",), {"seed": 1, "resume": None, "sweep": "lr"})])
-    assert [(step.action, step.job.directory) for step in planned] == [("skip", sweep_dir / "lr=1,seed=1")]
+    assert [(step.action, step.directory) for step in planned] == [("skip", sweep_dir / "lr=1,seed=1")]
 
 
 @pytest.mark.parametrize("status", ["interrupted", "killed", None])
@@ -87,7 +87,7 @@ def test_interrupted_job_resumes_its_last_checkpoint(
 ) -> None:
     run = fake_run("seed=0", {"seed": 0}, status=status, checkpoint=True)
     (step, _) = start_sweep(sweep_dir, SEEDS)
-    assert (step.action, step.job.directory, step.archive_to, step.reason) == ("resume", run, None, "")
+    assert (step.action, step.directory, step.archive_to, step.reason) == ("resume", run, None, "")
     assert (run / "checkpoints" / "last.ckpt").is_file()
 
 
@@ -105,9 +105,9 @@ def test_interrupted_job_without_a_checkpoint_starts_over(
     fake_run("seed=0", {"seed": 0}, status=status)
     before = contents(sweep_dir / "seed=0")
     (step, _) = start_sweep(sweep_dir, SEEDS)
-    assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
+    assert (step.action, step.directory) == ("start", sweep_dir / "seed=0")
     assert step.reason.startswith(f"{outcome}: starting over, the old run was moved to ")
-    assert not step.job.directory.exists()
+    assert not step.directory.exists()
     assert contents(sweep_dir / ".earlier" / "seed=0.1") == before
 
 
@@ -150,7 +150,7 @@ def test_changed_configuration_starts_over_and_prints_the_change(
     before = contents(sweep_dir / "seed=0")
     requested: Jobs = [(0, ("seed=0",), {"seed": 0, "optimizer": {"lr": 0.3, "momentum": 0}})]
     (step,) = start_sweep(sweep_dir, requested)
-    assert (step.action, step.job.directory) == ("start", sweep_dir / "seed=0")
+    assert (step.action, step.directory) == ("start", sweep_dir / "seed=0")
     assert step.reason == (
         "the configuration changed (optimizer.lr: 0.1 -> 0.3): starting over, "
         f"the old run was moved to {sweep_dir / '.earlier' / 'seed=0.1'}"
@@ -223,8 +223,8 @@ def test_two_jobs_of_one_configuration_are_one_step(sweep_dir: Path) -> None:
     planned = make_plan(sweep_dir, requested)
     assert len(planned) == 3
     assert planned[0] is planned[1]
-    assert (planned[0].job.number, planned[0].job.name) == (0, "seed=0")
-    assert planned[2].job.name == "seed=1"
+    assert (planned[0].number, planned[0].name) == (0, "seed=0")
+    assert planned[2].name == "seed=1"
 
 
 def test_jobs_that_differ_only_in_non_identity_keys_are_one(sweep_dir: Path) -> None:
@@ -255,7 +255,7 @@ def test_search_that_repeats_parameters_finds_the_finished_job(
         sweep.start(sweep.plan(SEEDS, ["seed"]), ["seed"])
         fake_run("seed=1", {"seed": 1}, score=0.5)
         (step,) = sweep.plan([(9, ("lr=1", "seed=1"), {"seed": 1})], ["lr", "seed"])
-        assert (step.action, step.job.name) == ("skip", "seed=1")
+        assert (step.action, step.name) == ("skip", "seed=1")
 
 
 # The manifest.
@@ -365,7 +365,7 @@ def test_different_jobs_of_a_plan_have_different_directories(
     fake_run("ex=b", {"v": 1}, score=0.5)
     with Sweep(sweep_dir) as sweep:
         planned = sweep.plan([(0, ["ex=a"], {"v": 1}), (1, ["ex=b"], {"v": 2})], ["ex"])
-    assert planned[0].job.directory != planned[1].job.directory
+    assert planned[0].directory != planned[1].directory
 
 
 def test_archived_run_is_not_reused(sweep_dir: Path, fake_run: Callable[..., Path]) -> None:
@@ -374,7 +374,7 @@ def test_archived_run_is_not_reused(sweep_dir: Path, fake_run: Callable[..., Pat
         sweep.start(sweep.plan([(0, ["x=1"], {"x": 1, "e": 2})], ["x"]), ["x"])
         fake_run("x=1", {"x": 1, "e": 2}, score=0.6)
         (step,) = sweep.plan([(1, ["e=1", "x=1"], {"x": 1, "e": 1})], ["x", "e"])
-    assert step.job.name != "x=1"
+    assert step.name != "x=1"
 
 
 def test_corrupt_sweep_is_unlocked(sweep_dir: Path) -> None:

@@ -36,4 +36,7 @@ class ModelGraph(pl.Callback):
                     with redirect_stdout(None):  # add_graph prints the errors that it raises
                         writer.add_graph(traced, example)
             except Exception as error:  # tracing an arbitrary forward can raise anything
-                log.warning("the model graph is not logged to TensorBoard because tracing failed: %s", str(error).partition("\n")[0])
+                log.warning(
+                    "the model graph is not logged to TensorBoard because tracing failed: %s",
+                    str(error).partition("\n")[0],
+                )

@@ -20,9 +20,7 @@ MAX_NUMBER = 1e38  # fits into float32
 def read_csv(path: Path, target: str) -> pd.DataFrame:
     """Read a table whose first line names the columns. Empty lines are skipped.
 
-    Args:
-        path: the file, which may be compressed (``.gz``, ``.zip``, ...).
-        target: the column to predict.
+    The file may be compressed (``.gz``, ``.zip``, ...).
 
     Raises:
         DataError: the file or the target column does not exist, the table has fewer than two columns or rows, or a

@@ -75,14 +75,7 @@ class ResumableDataLoader(DataLoader[Batch]):
 def make_dataloader(
     examples: TensorDataset, sampler: ResumableBatchSampler, num_workers: int = 0, worker_start: str | None = None
 ) -> DataLoader[Batch]:
-    """Create the data loader of a data set.
-
-    Args:
-        examples: the data set.
-        sampler: yields the indices of each batch.
-        num_workers: number of worker processes.
-        worker_start: start method of `multiprocessing`; None is the platform's default.
-    """
+    """Create the data loader of a data set; `worker_start` None is the platform's default."""
     return ResumableDataLoader(
         examples,
         batch_sampler=sampler,  # type: ignore[arg-type]  # yields tensors or slices instead of lists

@@ -39,12 +39,7 @@ class FeatureEncoding(NamedTuple):
 
     @classmethod
     def fit(cls, rows: Frame, standardize: bool) -> FeatureEncoding:
-        """Fit the encoding to rows.
-
-        Args:
-            rows: the training rows.
-            standardize: scale numbers to mean 0 and standard deviation 1 over these rows.
-        """
+        """Fit to training rows; `standardize` scales numbers to mean 0 and standard deviation 1 over them."""
         numbers = rows.select_dtypes(["number", "bool"]).astype("float64")
         texts = rows.drop(columns=numbers.columns)
         # The deviation is missing for a column without numbers, and 0 for a constant one.

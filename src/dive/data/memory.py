@@ -10,13 +10,7 @@ CGROUP = Path("/sys/fs/cgroup")  # limits of a container or a cluster job, which
 
 
 def require_memory(num_bytes: int, name: str, size_keys: str) -> None:
-    """Raise a DataError if a data set is larger than the available memory.
-
-    Args:
-        num_bytes: size of the data set.
-        name: name of the data set.
-        size_keys: the config keys that determine its size.
-    """
+    """Raise a DataError if a data set, whose size is set by `size_keys`, is larger than the available memory."""
     available = available_memory()
     if num_bytes > available:
         raise DataError(

@@ -87,9 +87,8 @@ def output_semantics(task: Task) -> str:
     """What a task's model returns: ``logits``, ``probabilities`` or ``numbers``."""
     if isinstance(task, ClassificationTask):
         outputs = torch.zeros(1, 1)
-        return (
-            "probabilities" if class_probabilities(task, outputs) is outputs else "logits"
-        )  # logits are converted
+        # Logits are converted.
+        return "probabilities" if class_probabilities(task, outputs) is outputs else "logits"
     return task.targets
 
 
@@ -121,7 +120,8 @@ def _max_difference(model: nn.Module, inputs: Tensor, path: Path, exported: Call
         tolerance = max(TOLERANCE, 4 * torch.finfo(expected.dtype).eps)
         if not difference <= tolerance * max(1.0, float(expected.abs().max())):
             raise RunError(
-                f"{path}: written, but its output on a batch of {size} differs from the model's by {difference:.3g}"
+                f"{path}: written, but its output on a batch of {size} differs from the model's "
+                f"by {difference:.3g}"
             )
         largest = max(largest, difference)
     return largest

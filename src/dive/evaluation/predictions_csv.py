@@ -19,10 +19,7 @@ def predictions_csv(task: Task, examples: TensorDataset, data: InMemoryDataModul
     ``true`` and ``predicted``, in the units of the data source; with several outputs ``true 0``, ``true 1``, ...,
     ``predicted 0``, ...
 
-    Args:
-        task: the task whose model predicts, on any device.
-        examples: examples of the data module; inputs have shape ``(num_examples, ...)``.
-        data: provides class names and units.
+    The task may be on any device; `examples`, with inputs ``(num_examples, ...)``, are from the data module.
     """
     if isinstance(task, ClassificationTask):
         predictions, names = predict(task, examples), data.class_names

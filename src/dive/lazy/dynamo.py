@@ -5,6 +5,7 @@ If the package no longer has the names that `PLACEHOLDERS` stand in for, it is i
 
 import functools
 import importlib.abc
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -79,15 +80,10 @@ def load_dynamo() -> ModuleType:
     return module
 
 
-class LazyLoader(importlib.abc.Loader):
+class LazyLoader(importlib.util.LazyLoader):
     """Creates a `LazyDynamoModule` instead of executing the package with the given loader."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self.loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Create the module as the wrapped loader does."""
-        return self.loader.create_module(spec)
+    loader: importlib.abc.Loader
 
     def exec_module(self, module: ModuleType) -> None:
         """Defer the execution."""

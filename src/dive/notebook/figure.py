@@ -2,16 +2,12 @@
 
 import io
 import sys
-from typing import Any
 
 from matplotlib.figure import Figure
 
 
 class NotebookFigure(Figure):
     """A matplotlib Figure that is displayed if it is the last expression of a cell."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, layout="constrained", **kwargs)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -45,7 +45,8 @@ def show_images(
         raise ValueError(f"images must be uint8 or lie in [0, 1], got {shown.min():g} to {shown.max():g}")
     labels = [str(title) for title in titles or ()]
     lines = max((label.count("\n") + 1 for label in labels), default=0)
-    figure = NotebookFigure(figsize=(scale * num_cols, (scale + 0.16 * lines) * num_rows))
+    size = (scale * num_cols, (scale + 0.16 * lines) * num_rows)
+    figure = NotebookFigure(figsize=size, layout="constrained")
     for i, axes in enumerate(figure.subplots(num_rows, num_cols, squeeze=False).flat):
         axes.set_axis_off()
         if i < len(shown):

@@ -46,12 +46,7 @@ class ProgressBoard:
     ) -> None:
         if not {xscale, yscale} <= {"linear", "log"}:
             raise ValueError(f"xscale and yscale must be linear or log, got {xscale} and {yscale}")
-        self.axes_properties: dict[str, Any] = {
-            "xlabel": xlabel,
-            "ylabel": ylabel,
-            "xscale": xscale,
-            "yscale": yscale,
-        }
+        self.axes_properties = {"xlabel": xlabel, "ylabel": ylabel, "xscale": xscale, "yscale": yscale}
         self.file = Path(file)
         self.min_interval_s = min_interval_s
         self.curves: dict[str, list[tuple[float, float]]] = {}
@@ -99,7 +94,7 @@ class ProgressBoard:
 
     def figure(self) -> NotebookFigure:
         """Plot the curves."""
-        figure = NotebookFigure(figsize=(4.5, 3.2))
+        figure = NotebookFigure(figsize=(4.5, 3.2), layout="constrained")
         axes = figure.subplots()
         for (label, points), style in zip(self.curves.items(), cycle(("-", "--", "-.", ":")), strict=False):
             axes.plot(*zip(*points, strict=True), style, label=label)

@@ -130,9 +130,8 @@ class Run:
         with self._stack:
             if error is None:
                 return
-            if isinstance(
-                error, SIGTERMException | KeyboardInterrupt
-            ):  # raised where SignalHandlers are not active
+            # Raised where SignalHandlers are not active.
+            if isinstance(error, SIGTERMException | KeyboardInterrupt):
                 error = RunInterrupted(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
             if isinstance(error, RunInterrupted):
                 log.info("%s", self._interrupted(error.exit_code))
@@ -156,9 +155,8 @@ class Run:
 
 def peak_memory_mb() -> dict[str, float]:
     """The peak memory of this process and of the tensors on each GPU, in 10^6 bytes."""
-    if (
-        PROC_STATUS.exists()
-    ):  # on Linux, ru_maxrss also counts the process that started this one; psutil has no peak
+    # On Linux, ru_maxrss also counts the process that started this one; psutil has no peak.
+    if PROC_STATUS.exists():
         peak = int(re.findall(r"VmHWM:\s*(\d+) kB", PROC_STATUS.read_text())[0]) * 1024
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,38 +1,13 @@
-"""One job of a sweep and its run directory."""
+"""The overrides of a sweep's job, and the archive of its earlier runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from dive.runs.record import Config
 
 # Runs that were replaced are moved here, inside the sweep directory.
 ARCHIVE = ".earlier"
 
 # Event file for TensorBoard's HParams tab. The name sorts after the event files of the run itself.
 HPARAMS_FILE = "events.out.tfevents.hparams"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One job of a sweep.
-
-    Attributes:
-        number: index in the sweep, from 0.
-        overrides: Hydra overrides of this job, as typed.
-        config: resolved configuration.
-        directory: run directory.
-    """
-
-    number: int
-    overrides: tuple[str, ...]
-    config: Config = field(repr=False)
-    directory: Path
-
-    @property
-    def name(self) -> str:
-        """The name of the run directory."""
-        return self.directory.name
 
 
 def overrides_by_key(overrides: Sequence[str]) -> dict[str, str]:

@@ -15,10 +15,8 @@ def job_parameters(
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Collect the value of every overridden key for every job, and find the keys that vary.
 
-    Args:
-        directory: sweep directory.
-        jobs: overrides of each job, by job name.
-        varied: keys that vary within one command; other keys may vary between commands.
+    `jobs` holds the overrides of each job. The keys in `varied` vary within one command; others may vary between
+    commands.
 
     Returns:
         Values by job and key, formatted by `format_value`, and the keys that vary.

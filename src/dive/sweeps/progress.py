@@ -14,11 +14,7 @@ from dive.tasks.metric_mode import metric_mode
 class SweepProgress:
     """Displays progress: one status line that is updated on a terminal, otherwise one line per finished job.
 
-    Args:
-        total: number of jobs.
-        monitor: metric that scores the jobs.
-        mode: mode of that metric: ``"min"``, ``"max"`` or ``"auto"``.
-        console: where to print.
+    The metric `monitor` scores the jobs; its `mode` is ``"min"``, ``"max"`` or ``"auto"``.
     """
 
     def __init__(self, total: int, monitor: str, mode: str, console: Console) -> None:
@@ -46,11 +42,8 @@ class SweepProgress:
         self.running.add(name)
         self._status.update(Text(self.line()))
 
-    def mark_skipped(self, name: str, result: Mapping[str, Any]) -> None:
-        """Count a job that ended in an earlier command, without using it for the time estimate."""
-        self._count(name, result)
-
-    def _count(self, name: str, result: Mapping[str, Any]) -> None:
+    def count(self, name: str, result: Mapping[str, Any]) -> None:
+        """Count a job that has ended, maybe in an earlier command, without using it for the time estimate."""
         if result["status"] != "finished":
             self.failed += 1
             return
@@ -63,7 +56,7 @@ class SweepProgress:
         """Count a job that has just ended, and print its result."""
         self.running.discard(name)
         self.trained += 1
-        self._count(name, result)
+        self.count(name, result)
         if self.console.is_terminal:
             self._status.update(Text(self.line()))
         else:

@@ -70,15 +70,12 @@ def print_report(table: SweepTable, console: Console) -> None:
     console.print(f"report: {table.directory / 'report.html'}")
 
 
-def failure_summary(table: SweepTable, requested: Collection[str] | None = None) -> str:
-    """List the failed jobs with their errors, and the command that reruns the first; empty if all jobs finished.
+def failure_summary(table: SweepTable, requested: Collection[str]) -> str:
+    """List the failed ones of the `requested` jobs with their errors, and the command that reruns the first.
 
-    Args:
-        table: table of the sweep.
-        requested: names of the jobs to consider; None means all, including those of earlier commands.
+    Empty if all requested jobs finished.
     """
-    if requested is not None:
-        table = replace(table, jobs=table.jobs[table.jobs["job"].isin(requested)])
+    table = replace(table, jobs=table.jobs[table.jobs["job"].isin(requested)])
     if not len(table.failed):
         return f"{table.unfinished} of {len(table.jobs)} jobs did not finish" if table.unfinished else ""
     lines = [f"{len(table.failed)} of {len(table.jobs)} jobs failed:"]

@@ -23,11 +23,6 @@ UNFINISHED = ("not started", "running")
 class SweepSession:
     """A sweep that is being run: holds the lock of its directory and displays progress.
 
-    Args:
-        directory: sweep directory.
-        monitor: metric that scores the jobs.
-        mode: mode of that metric: ``"min"``, ``"max"`` or ``"auto"``.
-
     Attributes:
         started: whether there is anything to report.
         requested: names of the jobs that this command asks for.
@@ -50,7 +45,7 @@ class SweepSession:
         for name in self.sweep.jobs:
             result = load_result(self.sweep.directory / name)
             if result["status"] in ("finished", "failed"):  # the others are resumed
-                self.progress.mark_skipped(name, result)
+                self.progress.count(name, result)
         evaluated = self.progress.done + self.progress.failed
         self.console.print(f"{self.sweep.directory}: search of {total} trials, {evaluated} already evaluated")
 
@@ -59,25 +54,22 @@ class SweepSession:
     ) -> list[PlannedJob]:
         """Decide which jobs to skip, resume or start, validate those that will run, and print the plan.
 
-        Args:
-            jobs: number, overrides and resolved configuration of each.
-            varied: keys that vary in this sweep.
-            where: description of what runs the jobs, for the printed plan.
+        `jobs` holds the number, overrides and resolved configuration of each job; `where` says what runs them.
 
         Raises:
             ConfigError: some jobs are invalid; nothing has been changed.
         """
         planned = self.sweep.plan(jobs, varied)
-        distinct = list({plan.job.name: plan for plan in planned}.values())
-        preflight.validate_jobs([(plan.job.name, plan.job.config) for plan in distinct if plan.action != "skip"])
+        distinct = list({plan.name: plan for plan in planned}.values())
+        preflight.validate_jobs([(plan.name, plan.config) for plan in distinct if plan.action != "skip"])
         self.sweep.start(distinct, varied)
-        self.requested |= {plan.job.name for plan in distinct}
+        self.requested |= {plan.name for plan in distinct}
         self.started = True
         if not self.searching:
             self.progress.total += len(distinct)
             for plan in distinct:
                 if plan.action == "skip":
-                    self.progress.mark_skipped(plan.job.name, load_result(plan.job.directory))
+                    self.progress.count(plan.name, load_result(plan.directory))
             self._print_plan(distinct, where)
         return planned
 
@@ -87,26 +79,18 @@ class SweepSession:
         summary = ", ".join(f"{count} {label}" for label, count in counts.items() if count)
         self.console.print(f"{self.sweep.directory}: {len(planned)} jobs ({summary}), {where}")
         for reason in dict.fromkeys(plan.reason for plan in planned if plan.reason):
-            names = [plan.job.name for plan in planned if plan.reason == reason]
+            names = [plan.name for plan in planned if plan.reason == reason]
             self.console.print(f"  {preflight.group_names(names)}: {reason}")
 
     def run(self, planned: Sequence[PlannedJob], calls: Sequence[Callable[[], Any]], share: ResourceShare) -> None:
-        """Run each job in its own process.
-
-        Args:
-            planned: jobs to run.
-            calls: the function that runs each of them.
-            share: how many run at a time, with how many threads and which GPUs.
-        """
-        jobs = [
-            ProcessJob(call, plan.job.directory / "train.log") for call, plan in zip(calls, planned, strict=True)
-        ]
+        """Run each job in its own process, by the call at the same position in `calls`."""
+        jobs = [ProcessJob(call, plan.directory / "train.log") for call, plan in zip(calls, planned, strict=True)]
         results = process_pool.run_jobs(
             jobs,
             share.workers,
             share.threads,
             share.gpus,
-            on_start=lambda i: self.progress.mark_started(planned[i].job.name),
+            on_start=lambda i: self.progress.mark_started(planned[i].name),
         )
         with closing(results):
             for i, result in results:
@@ -114,14 +98,14 @@ class SweepSession:
 
     def on_job_end(self, plan: PlannedJob, error: str | None = None) -> None:
         """Update progress; write a result with status killed or failed for a job that wrote none itself."""
-        directory = plan.job.directory
+        directory = plan.directory
         result = load_result(directory)
         if result["status"] in UNFINISHED or (error is not None and result == plan.previous_result):
             error = error or "the job wrote no result"
             result = {"status": "killed" if error.startswith("killed") else "failed", "error": error}
             directory.mkdir(parents=True, exist_ok=True)
             atomic_write(directory / "result.json", json.dumps(result, indent=2) + "\n")
-        self.progress.mark_finished(plan.job.name, result)
+        self.progress.mark_finished(plan.name, result)
 
     def close(self) -> None:
         """Stop the progress display and release the lock."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -15,27 +15,38 @@ from dive.runs import provenance
 from dive.runs.atomic_io import atomic_write
 from dive.runs.lock import LOCK_FILE
 from dive.runs.record import Config, diff_configs, fingerprint, load_config, load_result
-from dive.sweeps.job import Job, archive_path, archive_run, overrides_by_key
+from dive.sweeps.job import archive_path, archive_run, overrides_by_key
 from dive.sweeps.manifest import read_manifest
 
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job and what will be done with it.
+    """One job of a sweep and what will be done with it.
 
     Attributes:
-        job: the job.
+        number: index in the sweep, from 0.
+        overrides: Hydra overrides of this job, as typed.
+        config: resolved configuration.
+        directory: run directory.
         action: ``skip`` (it has finished), ``resume`` its last checkpoint, or ``start`` from scratch.
         reason: printed to the user where the action is not obvious.
         archive_to: where an old run in the job's directory will be moved.
         previous_result: result of the attempt that is resumed.
     """
 
-    job: Job
-    action: Literal["skip", "resume", "start"]
+    number: int
+    overrides: tuple[str, ...]
+    config: Config = field(repr=False)
+    directory: Path
+    action: Literal["skip", "resume", "start"] = "start"
     reason: str = ""
     archive_to: Path | None = None
     previous_result: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the run directory."""
+        return self.directory.name
 
 
 class Sweep:
@@ -88,11 +99,8 @@ class Sweep:
     def plan(self, jobs: Sequence[tuple[int, Sequence[str], Config]], varied: Collection[str]) -> list[PlannedJob]:
         """Assign a directory and an action to each job; nothing is changed on disk.
 
-        Jobs with the same configuration share one `PlannedJob`.
-
-        Args:
-            jobs: number, overrides and resolved configuration of each.
-            varied: keys that vary in this sweep.
+        `jobs` holds the number, overrides and resolved configuration of each; those with the same configuration
+        share one `PlannedJob`.
         """
         code = provenance.code_version()
         keys = [fingerprint(config) for _, _, config in jobs]
@@ -102,50 +110,47 @@ class Sweep:
             if key in planned:
                 continue
             if (directory := self._directories.get(key)) is not None:
-                planned[key] = self._plan_existing(Job(number, tuple(overrides), config, directory), code)
+                planned[key] = self._plan_existing(PlannedJob(number, tuple(overrides), config, directory), code)
                 continue
             directory = self.directory / job_name(overrides_by_key(overrides), varied)
             if directory in taken:  # a job with another configuration has this name
                 directory = directory.with_name(f"{directory.name}~{sha256(key.encode()).hexdigest()[:8]}")
             taken.add(directory)
-            planned[key] = self._plan_new(Job(number, tuple(overrides), config, directory))
+            planned[key] = self._plan_new(PlannedJob(number, tuple(overrides), config, directory))
         return [planned[key] for key in keys]
 
     def start(self, planned: Iterable[PlannedJob], varied: Collection[str]) -> None:
         """Add jobs from `plan` to the manifest, and archive the old runs that they replace."""
-        for plan in planned:
-            job = plan.job
+        for job in planned:
             self.jobs[job.name] = {"number": job.number, "overrides": job.overrides}
             self._directories = {key: path for key, path in self._directories.items() if path != job.directory}
             self._directories[fingerprint(job.config)] = job.directory
-            if plan.archive_to is not None and job.directory.exists():
+            if job.archive_to is not None and job.directory.exists():
                 archive_run(job.directory)
         self._varied = list(dict.fromkeys([*self._varied, *varied]))
         manifest = {"varied": self._varied, "jobs": self.jobs}
         atomic_write(self.directory / MANIFEST, json.dumps(manifest, indent=1) + "\n")
 
-    def _plan_new(self, job: Job) -> PlannedJob:
+    def _plan_new(self, job: PlannedJob) -> PlannedJob:
         if not job.directory.exists():
-            return PlannedJob(job, "start")
+            return job
         target, reason = archive_path(job.directory), ""
         if (old := load_config(job.directory)) is not None:
             changes = "; ".join(diff_configs(old, job.config)[:3])
             reason = f"the configuration changed ({changes}): starting over, the old run was moved to {target}"
-        return PlannedJob(job, "start", reason, target)
+        return replace(job, reason=reason, archive_to=target)
 
-    def _plan_existing(self, job: Job, code: str) -> PlannedJob:
+    def _plan_existing(self, job: PlannedJob, code: str) -> PlannedJob:
         result, run_code = load_result(job.directory), provenance.recorded_code_version(job.directory)
         status = result["status"]
         changed = run_code not in ("", code)
         change = f"the code changed from {provenance.describe_code(run_code)} to {provenance.describe_code(code)}"
         if status == "finished":
-            return PlannedJob(job, "skip", f"{change}: keeping the result" if changed else "")
+            return replace(job, action="skip", reason=f"{change}: keeping the result" if changed else "")
         if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
-            return PlannedJob(
-                job, "resume", f"{change}: resuming anyway" if changed else "", previous_result=result
-            )
+            reason = f"{change}: resuming anyway" if changed else ""
+            return replace(job, action="resume", reason=reason, previous_result=result)
         target = archive_path(job.directory)
         outcome = "stopped before its first checkpoint" if status == "running" else f"{status} earlier"
-        return PlannedJob(
-            job, "start", f"{outcome}: starting over, the old run was moved to {target.parent}", target
-        )
+        reason = f"{outcome}: starting over, the old run was moved to {target.parent}"
+        return replace(job, reason=reason, archive_to=target)

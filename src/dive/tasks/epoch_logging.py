@@ -9,15 +9,11 @@ from torch import Tensor
 
 
 def log_epoch_metrics(module: pl.LightningModule, metrics: Mapping[str, Tensor | float]) -> None:
-    """Log metrics at the end of an epoch, to the loggers and for callbacks to monitor.
+    """Log scalars by name at the end of an epoch, to the loggers and for callbacks to monitor.
 
     Equivalent to `LightningModule.log`, which takes a millisecond per metric; a small epoch takes only ten.
     With several processes and outside of a fit, `log` itself is called: there Lightning returns the logged
     metrics, or discards those of a sanity check.
-
-    Args:
-        module: the module being trained.
-        metrics: scalars by name.
     """
     trainer = module.trainer
     if trainer.world_size > 1 or trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking:

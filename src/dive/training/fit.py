@@ -60,18 +60,13 @@ class TrainResult:
 
 
 def execute(config: Config, run: Run) -> TrainResult:
-    """Run the requested tuner, or train and test.
-
-    Args:
-        config: the resolved and validated configuration.
-        run: an entered run, which records the outcome.
-    """
+    """Run the requested tuner, or train and test; `config` has been validated, and `run` has been entered."""
     name = requested_tuner(config)
     return fit_and_test(config, run) if name is None else run_tuner(name, config, run)
 
 
 def fit_and_test(config: Config, run: Run) -> TrainResult:
-    """Fit the configured model, test its best epoch and record the result; arguments are those of `execute`."""
+    """Fit the configured model, test its best epoch and record the result; `run` has been entered."""
     data, task, trainer = _instantiate(config, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)

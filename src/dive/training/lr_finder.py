@@ -45,7 +45,9 @@ def find_lr(trainer: Trainer, task: Task, data: InMemoryDataModule, **arguments:
     write_csv(folder / "lr_find.csv", ["step", "lr", "loss"], rows)
     suggested = suggest_lr(rates, losses)
     plot_lr_curve(rates, losses, suggested, folder / "lr_find.png")
-    log.info("the loss was lowest near lr=%.3g; suggested learning rate: one tenth of it, %g", 10 * suggested, suggested)
+    log.info(
+        "the loss was lowest near lr=%.3g; suggested learning rate: one tenth of it, %g", 10 * suggested, suggested
+    )
     log.info("curve: %s", folder / "lr_find.png")
     return suggested
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities import rank_zero_only
@@ -19,19 +19,6 @@ log = logging.getLogger(__name__)
 Result = dict[str, Any]
 
 
-@runtime_checkable
-class MeasuresThroughput(Protocol):
-    """A callback that measures how long training steps take, such as `dive.callbacks.ThroughputMonitor`.
-
-    Attributes:
-        train_seconds: time spent in training steps, over all epochs.
-        train_samples: number of examples trained on in that time.
-    """
-
-    train_seconds: float
-    train_samples: int
-
-
 def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
     """The path of the checkpoint that is best by a metric, or None if there is none."""
     paths = (callback.best_model_path for callback in trainer.checkpoint_callbacks if callback.monitor == metric)
@@ -46,7 +33,7 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     tested: the best one, or the last if no best checkpoint is saved.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, MetricsHistoryLogger)), None)
-    throughput = next((c for c in trainer.callbacks if isinstance(c, MeasuresThroughput)), None)
+    throughput: Any = next((c for c in trainer.callbacks if hasattr(c, "train_samples")), None)
     best = best_metrics(history.rows, config["monitor"], config["mode"]) if history else {}
     final = final_metrics(history.rows) if history else {}
     metrics = {

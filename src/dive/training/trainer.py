@@ -12,11 +12,7 @@ from dive.runs.checkpoint_io import AtomicCheckpointIO
 from dive.training.fast.availability import install_fast_loop
 from dive.training.fast.hook_pruning import drop_empty_hooks
 
-DEVICES = {
-    "cuda": (CUDAAccelerator,),
-    "gpu": (CUDAAccelerator, MPSAccelerator),
-    "mps": (MPSAccelerator,),
-}
+DEVICES = {"cuda": (CUDAAccelerator,), "gpu": (CUDAAccelerator, MPSAccelerator), "mps": (MPSAccelerator,)}
 
 
 def is_accelerator_available(accelerator: str) -> bool:

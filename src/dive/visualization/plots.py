@@ -19,10 +19,7 @@ MAX_LABELED_CLASSES = 40  # confusion matrices of more classes have no names and
 def plot_predictions(predictions: Predictions, indices: Tensor, names: Sequence[str]) -> Figure:
     """Plot images with predicted class and confidence; misclassified ones also with the true class, in red.
 
-    Args:
-        predictions: predictions on images, ``inputs: (num_examples, channels, height, width)``.
-        indices: indices of the images to plot.
-        names: names of the classes.
+    The inputs of the predictions are ``(num_examples, channels, height, width)``.
     """
     confidences, predicted = predictions.probabilities[indices].max(1)
     targets = predictions.targets[indices]
@@ -70,11 +67,8 @@ def plot_image_grid(
 def plot_confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
     """Plot counts of true (rows) and predicted classes (columns), shaded by their share of the row.
 
-    With more than `MAX_LABELED_CLASSES` classes, names and counts are omitted.
-
-    Args:
-        counts: ``(num_classes, num_classes)``.
-        names: names of the classes.
+    Counts are ``(num_classes, num_classes)``. With more than `MAX_LABELED_CLASSES` classes, names and counts are
+    omitted.
     """
     labeled = len(names) <= MAX_LABELED_CLASSES
     # Sizes in inches of names, matrix and margin: an automatic layout would render the figure twice.
@@ -98,10 +92,7 @@ def plot_confusion_matrix(counts: Tensor, names: Sequence[str]) -> Figure:
 def plot_weights(weights: Tensor, names: Sequence[str] | None = None, max_units: int = 256) -> Figure:
     """Plot the weights of units as images in a near-square grid: negative is blue, positive red, zero white.
 
-    Args:
-        weights: ``(num_units, height, width)``.
-        names: titles of the units.
-        max_units: maximum number of units; only the first ones are plotted.
+    Of the weights, ``(num_units, height, width)``, the first `max_units` are plotted.
     """
     weights = weights[:max_units].detach().cpu()
     columns = 5 if names else int(np.ceil(len(weights) ** 0.5))

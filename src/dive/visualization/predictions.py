@@ -43,9 +43,7 @@ def preprocess_inputs(inputs: Tensor, task: Task) -> Tensor:
 def class_probabilities(task: ClassificationTask, outputs: Tensor) -> Tensor:
     """The outputs themselves if the loss is dive's `cross_entropy`, which takes probabilities; else their softmax.
 
-    Args:
-        task: the task that computed the outputs.
-        outputs: ``(num_examples, num_classes)``, which is also the shape of the result.
+    Outputs and result have shape ``(num_examples, num_classes)``.
     """
     takes_probabilities = getattr(task.loss, "func", task.loss) is cross_entropy
     return outputs if takes_probabilities else outputs.softmax(1)

@@ -43,17 +43,17 @@ def send_twice(number: signal.Signals) -> None:
 def test_signal_ends_and_requeues_the_job(
     number: signal.Signals, state: str, limit: int, requeued: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    requests: list[str] = []
+    commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(slurm, "squeue", lambda: {"12_3": state})
-    monkeypatch.setattr(slurm, "requeue", requests.append)
+    monkeypatch.setattr(slurm, "run", lambda *command: commands.append(command))
     with pytest.raises(SystemExit) as caught, requeue_on_preemption(limit):
         send_twice(number)
     assert caught.value.code == 143
-    assert requests == requeued
+    assert commands == [("scontrol", "requeue", job) for job in requeued]
 
 
 def test_failed_job_is_not_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "requeue", pytest.fail)
+    monkeypatch.setattr(slurm, "run", pytest.fail)
     with pytest.raises(ValueError, match="diverged"), requeue_on_preemption(5):
         raise ValueError("diverged")
 

@@ -30,7 +30,7 @@ def monitor(session: SweepSession, planned: Sequence[PlannedJob], launch: Launch
     Raises:
         UserError: the launcher cannot run any job.
     """
-    directories = [plan.job.directory for plan in planned]
+    directories = [plan.directory for plan in planned]
     results_before = [load_result(directory) for directory in directories]
     started_before = [_start_time(directory) for directory in directories]
     pending = set(range(len(planned)))
@@ -42,7 +42,7 @@ def monitor(session: SweepSession, planned: Sequence[PlannedJob], launch: Launch
         for i in sorted(pending):
             result = load_result(directories[i])
             if result["status"] == "running" and has_begun(i):
-                session.progress.mark_started(planned[i].job.name)
+                session.progress.mark_started(planned[i].name)
             elif result["status"] not in unfinished and result != results_before[i]:
                 pending.discard(i)
                 session.on_job_end(planned[i])

@@ -33,7 +33,8 @@ def requeue_on_preemption(max_requeues: int) -> Iterator[None]:
         job = slurm.current_job_id()
         running = exit_request.code == INTERRUPTED and (slurm.squeue() or {}).get(job) == "RUNNING"
         if running and slurm.procid() == 0 and slurm.restart_count() < max_requeues:
-            slurm.requeue(job)
+            # Starts the job again about two minutes later (the cluster's ``cred_expire``).
+            slurm.run("scontrol", "requeue", job)
         raise
 
 

@@ -1,4 +1,4 @@
-"""SLURM commands: list the queue, read the state of a job, cancel, requeue.
+"""SLURM commands: list the queue, read the state of a job, and any other.
 
 None of them needs SLURM's accounting (``sacct``), which small clusters often lack.
 """
@@ -17,16 +17,14 @@ POLL_INTERVAL_S = 3.0  # one squeue call for all jobs, to limit the load on the 
 
 def squeue() -> dict[str, str] | None:
     """States of this user's queued and running jobs, by job id; None if SLURM does not respond."""
-    output = _run("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T")
+    output = run("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i %T")
     return None if output is None else dict(line.split(maxsplit=1) for line in output.splitlines())
 
 
 def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Iterator[str]:
     """Yield each job id when the job is no longer in the queue; a requeued job is still in it.
 
-    Args:
-        jobs: job ids.
-        until: `time.monotonic` value at which to stop waiting.
+    `until` is a `time.monotonic` value at which to stop waiting.
     """
     waiting = list(jobs)
     while waiting and time.monotonic() < until:
@@ -39,19 +37,9 @@ def wait_until_left_queue(jobs: Sequence[str], until: float = math.inf) -> Itera
 
 def job_state(job: str) -> str:
     """State of a job that has ended, such as ``OUT_OF_MEMORY, exit code 0:9``; SLURM soon forgets it."""
-    output = _run("scontrol", "show", "job", "--oneliner", job, warn=False) or ""
+    output = run("scontrol", "show", "job", "--oneliner", job, warn=False) or ""
     fields = {key: value for key, _, value in (word.partition("=") for word in output.split())}
     return f"{fields['JobState']}, exit code {fields['ExitCode']}" if "JobState" in fields else "unknown"
-
-
-def cancel(job: str) -> None:
-    """Cancel a job or a whole array: SIGTERM, then SIGKILL after the cluster's KillWait."""
-    _run("scancel", job)
-
-
-def requeue(job: str) -> None:
-    """Stop a running job and start it again, about two minutes later (the cluster's ``cred_expire``)."""
-    _run("scontrol", "requeue", job)
 
 
 def current_job_id() -> str:
@@ -71,7 +59,7 @@ def procid() -> int:
     return int(os.environ.get("SLURM_PROCID", 0))
 
 
-def _run(*command: str, warn: bool = True) -> str | None:
+def run(*command: str, warn: bool = True) -> str | None:
     """Run a command and return its output; log a warning and return None if it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode and warn:
