@@ -22,10 +22,10 @@ EMBEDDED = {
 HEADER = ["dive", "baseline", "dive", "baseline", "ratio", "quartiles (pairs)", "bound"]
 DOCUMENT = """# Benchmarks
 
-Written by `make bench`. dive runs with all its defaults: TensorBoard, checkpoints, metrics.csv, accuracy and the NaN
-check. The two sides of a row run alternately, in pairs, and the ratio of dive to the baseline is the median over the
-pairs. Timings are noisy, so a comparison that appears in two tables has two slightly different ratios. A ratio must
-not exceed its bound. An empty cell was not measured because a device or a package is missing.
+Written by `make bench`. dive runs with all its defaults: TensorBoard, checkpoints, metrics.csv, accuracy and the
+NaN check. The two sides of a row run alternately, in pairs, and the ratio of dive to the baseline is the median
+over the pairs. Timings are noisy, so a comparison that appears in two tables has two slightly different ratios. A
+ratio must not exceed its bound. An empty cell was not measured because a device or a package is missing.
 
 Measured on {machine}.
 

@@ -85,7 +85,8 @@ def section(timings: Timings) -> str:
     defaults = ", ".join(f"{name} {value}" for name, value in DEFAULTS.items())
     return (
         "## Scaling\n\nOne epoch of the MLP on random images. One size varies at a time;"
-        f" the others are: {defaults}. The hand-written loop validates in batches of the training batch size, dive in batches of at least 1024."
+        f" the others are: {defaults}. The hand-written loop validates in batches of the training batch size,"
+        " dive in batches of at least 1024."
         f"\n\n{markdown_table(['size', 'value', 'dive', 'hand-written', 'ratio'], rows)}"
         f"\n\n![{ALT}](figures/{FIGURE.name})"
     )
