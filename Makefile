@@ -6,7 +6,7 @@ DOCS_INSTALLED := .venv/.docs
 EXTRAS_INSTALLED := .venv/.extras
 LOGDIR = $(if $(SWEEP),--logdir multirun/$(SWEEP),--logdir_spec runs:outputs,sweeps:multirun)
 # --no-compile saves a minute: Python compiles modules when it imports them, and keeps them for the next import unless
-# this variable is set, as in many containers: importing torch then takes three times as long.
+# this variable is set, as in many containers: importing torch and Lightning then takes more than twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
