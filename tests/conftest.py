@@ -13,12 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dive  # isort: skip  # before Lightning, as in train.py: defers the import of what is rarely used
 import pytest
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
 
-import dive
 from dive.config import compose
 from dive.config.compose import compose_resolved
 from dive.config.groups import CONFIG_DIR
