@@ -12,11 +12,48 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import dive
+from dive.config.compose import compose_resolved
+from dive.runs.record import Config
+from dive.tasks.task import Task
+from dive.training import instantiate
+from dive.training.fit import TrainResult
+from dive.training.trainer import Trainer
+
 ROOT = Path(__file__).parents[1]
 FEW = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
+
+
+SOFTMAX = ("callbacks=lean", "model=softmax_regression", "trainer.max_epochs=1", *FEW)
+IMAGES = ("model_graph", "histograms", "sample_predictions", "top_losses", "confusion_matrix", "pr_curves")
+COMMAND = [
+    *("callbacks=lean", "model=mlp", "model.dropout=0.5", "optimizer=adamw", "optimizer.lr=0.01"),
+    *("scheduler=step", "scheduler.step_size=1", "trainer.max_epochs=2", *FEW),
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A finished run of COMMAND."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("trained"))
+        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
+        return dive.train(COMMAND)
+
+
+def fit_resolved(config: Config, folder: Path) -> tuple[dict[str, torch.Tensor], Task, Trainer]:
+    """The initial weights, the fitted task and its trainer."""
+    pl.seed_everything(config["seed"], verbose=False)
+    data = instantiate.instantiate_datamodule(config)
+    task = instantiate.instantiate_task(config, data)
+    start = {name: weight.clone() for name, weight in task.state_dict().items()}
+    trainer = instantiate.instantiate_trainer(config, folder)
+    trainer.fit(task, data)
+    return start, task, trainer
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -62,40 +99,36 @@ def test_run_directory_contents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "epoch  2" in (run / "train.log").read_text()
 
 
-def test_tensorboard_contains_losses_accuracies_and_learning_rate(train: Callable[..., Any]) -> None:
-    run, _ = train("model=mlp", "trainer.max_epochs=2", "scheduler=step", "scheduler.step_size=1", *FEW)
-    events = EventAccumulator(str(run)).Reload()
+def test_tensorboard_contains_losses_accuracies_and_learning_rate(trained: TrainResult) -> None:
+    events = EventAccumulator(str(trained.directory)).Reload()
     assert {"train/loss", "train/acc", "val/loss", "val/acc", "lr", "test/acc"} <= set(events.Tags()["scalars"])
     assert len(events.Scalars("val/acc")) == 2
-    assert [point.value for point in events.Scalars("lr")] == pytest.approx([0.1, 0.01])
+    assert [point.value for point in events.Scalars("lr")] == pytest.approx([0.01, 0.001])
 
 
-def test_same_command_gives_bit_identical_results(train: Callable[..., Any]) -> None:
-    command = ("model=mlp", "model.dropout=0.5", "trainer.max_epochs=2", *FEW)
-    one, other = train(*command), train(*command)
-    assert without_throughput(one.result["metrics"]["final"]) == without_throughput(
-        other.result["metrics"]["final"]
-    )
-    assert_same_weights(one.directory, other.directory)
+def test_same_command_gives_bit_identical_results(
+    trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = dive.train(COMMAND)
+    assert without_throughput(trained.final) == without_throughput(other.final)
+    assert_same_weights(trained.directory, other.directory)
 
 
-def test_seed_changes_the_results(train: Callable[..., Any]) -> None:
-    command = ("model=mlp", "trainer.max_epochs=1", *FEW)
-    assert train(*command, "seed=0").result["score"] != train(*command, "seed=1").result["score"]
+def test_seed_changes_the_results(trained: TrainResult, train: Callable[..., Any]) -> None:
+    other = train(*COMMAND, "seed=1")
+    assert trained.result["score"] != other.result["score"]
 
 
 def test_resumed_run_equals_an_uninterrupted_one(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    trained: TrainResult, train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uninterrupted = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=4", *FEW)
-    stopped = train("model=mlp", "optimizer=adamw", "trainer.max_epochs=2", *FEW)
-    run_train_py(monkeypatch, f"resume={stopped.directory}", "trainer.max_epochs=4")
+    stopped = train(*COMMAND, "trainer.max_epochs=1")
+    run_train_py(monkeypatch, f"resume={stopped.directory}", "trainer.max_epochs=2")
     resumed = json.loads((stopped.directory / "result.json").read_text())
-    assert resumed["epochs"] == 4
-    assert without_throughput(resumed["metrics"]["final"]) == without_throughput(
-        uninterrupted.result["metrics"]["final"]
-    )
-    assert_same_weights(stopped.directory, uninterrupted.directory)
+    assert resumed["epochs"] == 2
+    assert without_throughput(resumed["metrics"]["final"]) == without_throughput(trained.final)
+    assert_same_weights(stopped.directory, trained.directory)
     assert len((stopped.directory / "command.txt").read_text().splitlines()) == 2
 
 
@@ -114,16 +147,19 @@ def test_linear_regression_recovers_the_true_coefficients(
     assert "test/loss" not in result["metrics"]["best"]
 
 
-def test_weight_decay_from_scratch_equals_the_optimizer_s(train: Callable[..., Any]) -> None:
-    zero = ("model.sigma=0", "trainer=cpu")
+def test_weight_decay_from_scratch_equals_the_optimizer_s(tmp_path: Path) -> None:
+    zero = ("callbacks=lean", "model.sigma=0", "trainer=cpu")
+    _, scratch, _ = fit_resolved(compose_resolved("experiment=weight_decay_scratch", *zero), tmp_path / "scratch")
+    config = compose_resolved("experiment=weight_decay", *zero)
     # The built-in loss has twice the gradient: half the learning rate and twice lambda give the same steps.
-    scratch = train("experiment=weight_decay_scratch", *zero)
-    concise = train("experiment=weight_decay", "optimizer.lr=0.005", "optimizer.weight_decay=6", *zero)
-    one, other = weights(scratch.directory), weights(concise.directory)
+    config["optimizer"] |= {"lr": 0.005, "weight_decay": 6.0}
+    _, concise, _ = fit_resolved(config, tmp_path / "concise")
+    one, other = scratch.state_dict(), concise.state_dict()
     torch.testing.assert_close(one["model.w"].T, other["model.net.weight"], rtol=0, atol=1e-6)
     torch.testing.assert_close(one["model.b"], other["model.net.bias"], rtol=0, atol=1e-6)
-    plain = train("experiment=weight_decay", "optimizer.weight_decay=0", *zero)
-    assert other["model.net.weight"].norm() < 0.9 * weights(plain.directory)["model.net.weight"].norm()
+    config["optimizer"] |= {"lr": 0.01, "weight_decay": 0.0}
+    _, plain, _ = fit_resolved(config, tmp_path / "plain")
+    assert other["model.net.weight"].norm() < 0.9 * plain.state_dict()["model.net.weight"].norm()
 
 
 def test_early_stopping_stops_training(train: Callable[..., Any]) -> None:
@@ -131,24 +167,33 @@ def test_early_stopping_stops_training(train: Callable[..., Any]) -> None:
         "callbacks=early_stopping",
         "callbacks.early_stopping.patience=0",
         "callbacks.early_stopping.min_delta=0.9",
+        *(f"callbacks.{name}=null" for name in IMAGES),
     )
     assert train("model=mlp", *stop, *FEW).result["epochs"] == 2
 
 
-def test_gradient_clipping_limits_the_steps(train: Callable[..., Any]) -> None:
-    command = ("model=mlp", "trainer.max_epochs=1", "optimizer.lr=1e-6", *FEW)
-    start = weights(train(*command).directory)
-    free = weights(train(*command, "optimizer.lr=1").directory)
-    clipped = weights(train(*command, "optimizer.lr=1", "trainer.gradient_clip_val=0.01").directory)
-    free_distance, clipped_distance = (
-        sum(float((end[k] - start[k]).norm()) for k in start) for end in (free, clipped)
-    )
-    assert clipped_distance < 0.1 * free_distance
+def test_gradient_clipping_limits_the_steps(tmp_path: Path) -> None:
+    config = compose_resolved(*SOFTMAX)
+    config["optimizer"]["lr"] = 1.0
+    distances = []
+    for clip_val in (None, 0.01):
+        config["trainer"]["gradient_clip_val"] = clip_val
+        start, end, _ = fit_resolved(config, tmp_path / str(clip_val))
+        distances.append(sum(float((weight - start[name]).norm()) for name, weight in end.state_dict().items()))
+    assert 0 < distances[1] < 0.1 * distances[0]
 
 
 def test_debug_overfit_reduces_the_training_loss(train: Callable[..., Any]) -> None:
     _, result = train(
-        "model=mlp", "debug=overfit", "data=garments", "data.num_train=512", "data.val_size=128", "trainer=cpu"
+        "model=softmax_regression",
+        "debug=overfit",
+        "optimizer.lr=1",
+        "trainer.max_epochs=100",
+        "data=garments",
+        "data.num_train=160",
+        "data.num_test=32",
+        "data.val_size=128",
+        "trainer=cpu",
     )
     assert result["metrics"]["final"]["train/loss"] < 0.05
 
@@ -158,13 +203,16 @@ def test_debug_profile_writes_a_profile(train: Callable[..., Any]) -> None:
     assert "run_training_batch" in (run / "fit-profile.txt").read_text()
 
 
-def test_precision_and_compile_are_options(train: Callable[..., Any]) -> None:
-    few = ("model=softmax_regression", "trainer.max_epochs=1", *FEW)
-    full = train(*few).result["score"]
-    assert train(*few, "trainer.precision=bf16-mixed").result["score"] == pytest.approx(full, abs=0.05)
-    compiled = train(*few, "trainer.compile={backend: eager}")
-    assert compiled.result["score"] == pytest.approx(full, abs=1e-6)
-    assert set(weights(compiled.directory)) == {"model.net.1.weight", "model.net.1.bias"}
+def test_precision_and_compile_are_options(tmp_path: Path) -> None:
+    config = compose_resolved(*SOFTMAX)
+    scores = {}
+    for name, value in (("seed", 0), ("precision", "bf16-mixed"), ("compile", {"backend": "eager"})):
+        settings = config if name == "seed" else {**config, "trainer": {**config["trainer"], name: value}}
+        _, _, trainer = fit_resolved(settings, tmp_path / name)
+        scores[name] = float(trainer.callback_metrics["val/acc"])
+    assert scores["precision"] == pytest.approx(scores["seed"], abs=0.05)
+    assert scores["compile"] == pytest.approx(scores["seed"], abs=1e-6)
+    assert set(weights(tmp_path / "compile")) == {"model.net.1.weight", "model.net.1.bias"}
 
 
 @pytest.mark.slow

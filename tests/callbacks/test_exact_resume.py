@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,25 @@ def random_numbers() -> list[float]:
     return [random.random(), np.random.rand(), float(torch.rand(1))]
 
 
+class Uninterrupted:
+    """A fit from seed 0, the random numbers and the checkpoints after it."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        seed(0)
+        self.run = Run(folder, **settings)
+        self.random_after = random_numbers()
+        self.trained = self.run.recorder.trained
+        self.rows = self.run.history.rows
+        self.last = load_comparable(folder)
+        self.best = load_comparable(folder, "best.ckpt") if self.run.best.best_model_path else None
+
+
+@pytest.fixture(scope="module")
+def fit_uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Uninterrupted]:
+    """Fit without interruption, once for all tests with the same settings."""
+    return cache(lambda **settings: Uninterrupted(tmp_path_factory.mktemp("uninterrupted"), **settings))
+
+
 SETTINGS = {
     "": {},
     "accumulate 2": {"accumulate_grad_batches": 2},
@@ -206,11 +225,15 @@ SETTINGS = {
 )
 @pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # in epochs without validation
 def test_interrupted_and_resumed_fit_equals_an_uninterrupted_one(
-    tmp_path: Path, kind: str, hook: str, count: int, steps: int
+    tmp_path: Path,
+    kind: str,
+    hook: str,
+    count: int,
+    steps: int,
+    fit_uninterrupted: Callable[..., Uninterrupted],
 ) -> None:
     settings = SETTINGS[kind]
-    seed(0)
-    uninterrupted, random_after = Run(tmp_path / "uninterrupted", **settings), random_numbers()
+    uninterrupted = fit_uninterrupted(**settings)
 
     seed(0)
     first = Recorder(hook, count, interrupt)
@@ -220,16 +243,15 @@ def test_interrupted_and_resumed_fit_equals_an_uninterrupted_one(
     seed(1)
     second = Run(tmp_path / "resumed", resume="last.ckpt", **settings)
 
-    assert first.trained + second.recorder.trained == uninterrupted.recorder.trained
-    assert second.history.rows == uninterrupted.history.rows
-    assert second.trainer.callback_metrics.keys() <= uninterrupted.trainer.callback_metrics.keys()
-    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
+    random_after = random_numbers()
+    assert first.trained + second.recorder.trained == uninterrupted.trained
+    assert second.history.rows == uninterrupted.rows
+    assert second.trainer.callback_metrics.keys() <= uninterrupted.run.trainer.callback_metrics.keys()
+    assert load_comparable(tmp_path / "resumed") == uninterrupted.last
     if kind != "no validation":
-        assert load_comparable(tmp_path / "resumed", "best.ckpt") == load_comparable(
-            tmp_path / "uninterrupted", "best.ckpt"
-        )
-    if steps < uninterrupted.trainer.global_step:
-        assert random_numbers() == random_after
+        assert load_comparable(tmp_path / "resumed", "best.ckpt") == uninterrupted.best
+    if steps < uninterrupted.run.trainer.global_step:
+        assert random_after == uninterrupted.random_after
 
 
 class KilledError(Exception):
@@ -251,23 +273,27 @@ def kill() -> None:
     ],
 )
 def test_killed_fit_resumes_from_the_last_saved_step(
-    tmp_path: Path, settings: dict[str, Any], count: int, steps: int
+    tmp_path: Path,
+    settings: dict[str, Any],
+    count: int,
+    steps: int,
+    fit_uninterrupted: Callable[..., Uninterrupted],
 ) -> None:
-    seed(0)
-    uninterrupted = Run(tmp_path / "uninterrupted", every_n_steps=4, **settings)
+    uninterrupted = fit_uninterrupted(every_n_steps=4, **settings)
     seed(0)
     with pytest.raises(KilledError):
         Run(tmp_path / "resumed", Recorder("train batch", count, kill), every_n_steps=4, **settings)
     assert load_comparable(tmp_path / "resumed")["global_step"] == steps
     seed(1)
     second = Run(tmp_path / "resumed", resume="last.ckpt", every_n_steps=4, **settings)
-    assert second.history.rows == uninterrupted.history.rows
-    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
+    assert second.history.rows == uninterrupted.rows
+    assert load_comparable(tmp_path / "resumed") == uninterrupted.last
 
 
-def test_fit_can_be_interrupted_repeatedly(tmp_path: Path) -> None:
-    seed(0)
-    uninterrupted = Run(tmp_path / "uninterrupted")
+def test_fit_can_be_interrupted_repeatedly(
+    tmp_path: Path, fit_uninterrupted: Callable[..., Uninterrupted]
+) -> None:
+    uninterrupted = fit_uninterrupted()
     seed(0)
     trained: list[list[float]] = []
     resume = None
@@ -284,9 +310,9 @@ def test_fit_can_be_interrupted_repeatedly(tmp_path: Path) -> None:
         trained += recorder.trained
         resume = "last.ckpt"
     last = Run(tmp_path / "resumed", resume="last.ckpt")
-    assert trained + last.recorder.trained == uninterrupted.recorder.trained
-    assert last.history.rows == uninterrupted.history.rows
-    assert load_comparable(tmp_path / "resumed") == load_comparable(tmp_path / "uninterrupted")
+    assert trained + last.recorder.trained == uninterrupted.trained
+    assert last.history.rows == uninterrupted.rows
+    assert load_comparable(tmp_path / "resumed") == uninterrupted.last
 
 
 def test_fit_with_dataloader_workers_resumes(tmp_path: Path) -> None:
@@ -310,28 +336,30 @@ def test_interrupted_validation_restarts_from_its_first_batch(tmp_path: Path) ->
     assert second.recorder.validated == [12, 12, 12, 18, 18, 18]
 
 
-def test_finished_fit_resumes_only_with_more_epochs(tmp_path: Path) -> None:
-    seed(0)
-    uninterrupted = Run(tmp_path / "uninterrupted", max_epochs=3)
+def test_finished_fit_resumes_only_with_more_epochs(
+    tmp_path: Path, fit_uninterrupted: Callable[..., Uninterrupted]
+) -> None:
+    uninterrupted = fit_uninterrupted()  # three epochs
     seed(0)
     Run(tmp_path / "run", max_epochs=2)
     assert Run(tmp_path / "run", resume="last.ckpt", max_epochs=2).recorder.trained == []
     longer = Run(tmp_path / "run", resume="last.ckpt", max_epochs=3)
     assert len(longer.recorder.trained) == 6
-    assert longer.history.rows == uninterrupted.history.rows
-    assert load_comparable(tmp_path / "run") == load_comparable(tmp_path / "uninterrupted")
+    assert longer.history.rows == uninterrupted.rows
+    assert load_comparable(tmp_path / "run") == uninterrupted.last
 
 
-def test_resuming_from_the_best_checkpoint_repeats_later_epochs(tmp_path: Path) -> None:
-    seed(0)
-    uninterrupted = Run(tmp_path / "uninterrupted")
+def test_resuming_from_the_best_checkpoint_repeats_later_epochs(
+    tmp_path: Path, fit_uninterrupted: Callable[..., Uninterrupted]
+) -> None:
+    uninterrupted = fit_uninterrupted()
     seed(0)
     Run(tmp_path / "run")
     (best,) = (epoch for epoch in range(3) if load_comparable(tmp_path / "run", "best.ckpt")["epoch"] == epoch)
     seed(1)
     again = Run(tmp_path / "run", resume="best.ckpt")
     assert len(again.recorder.trained) == 6 * (2 - best)
-    assert again.history.rows == uninterrupted.history.rows
+    assert again.history.rows == uninterrupted.rows
 
 
 def test_resumed_fit_stays_stopped_after_early_stopping(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.short import FEW_IMAGES, shortened
+from tests.short import shortened
 
 from dive.callbacks import LearningRateMonitor
 from dive.config.groups import CONFIG_DIR
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 Train = Callable[..., Any]
 IDENTICAL, DIFFERENT = True, False
 LINEAR = ("experiment=linear_regression", "trainer=cpu")
+HOUSES = ("experiment=house_tiny", "trainer=cpu", "data.path=mine.csv")
 
 requires_git_checkout = pytest.mark.skipif(
     subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode != 0,
@@ -68,9 +69,9 @@ def test_a_resumed_run_is_reproduced_in_one_go(
 
 
 def test_resuming_is_listed_as_a_possible_cause(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train: Train, train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*shortened("mlp")).directory
+    run = train_once(*shortened("mlp")).directory
     train(f"resume={run}", "trainer.max_epochs=4", "trainer.gradient_clip_val=0.01", directory=run)
     with (run / "command.txt").open("a") as file:
         file.write("\x1b[31mred\n")
@@ -88,8 +89,8 @@ def test_a_job_of_a_sweep_can_be_reproduced(train: Train, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_the_recorded_number_of_threads_is_used(threads: int, train: Train, tmp_path: Path) -> None:
-    run = train(*LINEAR).directory
+def test_the_recorded_number_of_threads_is_used(threads: int, train_once: Train, tmp_path: Path) -> None:
+    run = train_once(*LINEAR).directory
     change_json(run / "environment.json", torch_threads=threads)
     before = torch.get_num_threads()
     reproduce(run, tmp_path / "again")
@@ -97,8 +98,8 @@ def test_the_recorded_number_of_threads_is_used(threads: int, train: Train, tmp_
     assert torch.get_num_threads() == before
 
 
-def test_a_changed_seed_is_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train(*LINEAR).directory
+def test_a_changed_seed_is_listed(train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train_once(*LINEAR).directory
     change_config(run, seed=1)
     assert reproduce(run, tmp_path / "again") is DIFFERENT
     output = capsys.readouterr().out
@@ -108,7 +109,7 @@ def test_a_changed_seed_is_listed(train: Train, tmp_path: Path, capsys: pytest.C
 
 
 def test_changed_weights_are_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train(*LINEAR).directory
+    run = train(*LINEAR).directory  # recorded now: its code version is compared
     path = run / "checkpoints" / "last.ckpt"
     saved = checkpoint_io.load_checkpoint(path)
     saved["state_dict"]["model.net.bias"] += 0.25
@@ -121,9 +122,9 @@ def test_changed_weights_are_listed(train: Train, tmp_path: Path, capsys: pytest
 
 
 def test_a_changed_metric_is_listed_and_timings_are_not(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run, result = train(*LINEAR)
+    run, result = train_once(*LINEAR)
     metrics = result["metrics"]
     metrics["final"] |= {"val/mse": 7.0, "train/samples_per_second": 1.0}
     change_json(run / "result.json", metrics=metrics, seconds=1e9, train_seconds=1e9, samples_per_second=1)
@@ -134,9 +135,9 @@ def test_a_changed_metric_is_listed_and_timings_are_not(
 
 
 def test_changed_code_is_listed(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     with (run / "code.diff").open("a") as diff:
         diff.write("untracked: mine.py\n")
 
@@ -154,14 +155,14 @@ def test_changed_code_is_listed(
 
 
 def test_differing_versions_and_machine_are_listed_although_results_are_identical(
-    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     environment = json.loads((run / "environment.json").read_text())
     then = environment["packages"] | {"torch": "1.0"}
     change_json(run / "environment.json", packages=then, gpus=["H200"], host="there")
     assert reproduce(run, tmp_path / "again") is IDENTICAL
-    _, _, output = capsys.readouterr().out.partition("other differences, without effect:\n")
+    _, _, output = capsys.readouterr().out.partition("differences that did not change the results:\n")
     assert f"packages.torch: 1.0 -> {environment['packages']['torch']}" in output
     assert "gpus: ['H200'] -> " in output
     assert "host: there -> " in output
@@ -171,21 +172,23 @@ def test_differing_data_are_listed(train: Train, tmp_path: Path, capsys: pytest.
     table = tmp_path / "mine.csv"
     rows = [f"{i},{3 * i}\n" for i in range(8)]
     table.write_text("size,Price\n" + "".join(rows))
-    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
+    run = train(*HOUSES).directory
     assert reproduce(run, tmp_path / "again") is IDENTICAL
     table.write_text("size,Price\n" + "".join(reversed(rows)))
     assert reproduce(run, tmp_path / "once more") is DIFFERENT
     assert "data_crc32.train: " in capsys.readouterr().out
 
 
-def test_missing_checksums_are_reported(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, result = train(*LINEAR)
+def test_missing_checksums_are_reported(
+    train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, result = train_once(*LINEAR)
     del result["data_crc32"]
     (run / "result.json").write_text(json.dumps(result | {"steps": 1}))
     assert reproduce(run, tmp_path / "again") is DIFFERENT
     output = capsys.readouterr().out
     assert "steps: 1 -> " in output
-    assert "whether the data are the same is unknown" in output
+    assert "the data may differ: the run recorded no checksums" in output
     assert "data_crc32" not in output
 
 
@@ -201,9 +204,9 @@ def test_missing_checksums_are_reported(train: Train, tmp_path: Path, capsys: py
     ],
 )
 def test_an_unfinished_run_cannot_be_reproduced(
-    result: dict[str, str] | None, message: str, train: Train, tmp_path: Path
+    result: dict[str, str] | None, message: str, train_once: Train, tmp_path: Path
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     (run / "result.json").unlink() if result is None else (run / "result.json").write_text(json.dumps(result))
     with pytest.raises(RunError, match=message) as error:
         reproduce(run, tmp_path / "again")
@@ -211,8 +214,8 @@ def test_an_unfinished_run_cannot_be_reproduced(
     assert not (tmp_path / "again").exists()
 
 
-def test_an_existing_directory_is_refused(train: Train, tmp_path: Path) -> None:
-    run = train(*LINEAR).directory
+def test_an_existing_directory_is_refused(train_once: Train, tmp_path: Path) -> None:
+    run = train_once(*LINEAR).directory
     before = sorted(run.rglob("*"))
     for existing in (run, run / "result.json"):
         with pytest.raises(RunError, match="already exists; choose another directory with --into"):
@@ -221,22 +224,24 @@ def test_an_existing_directory_is_refused(train: Train, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["hydra", "defaults"])
-def test_a_record_with_keys_of_hydra_is_refused(key: str, train: Train, tmp_path: Path) -> None:
-    run = train(*LINEAR).directory
+def test_a_record_with_keys_of_hydra_is_refused(key: str, train_once: Train, tmp_path: Path) -> None:
+    run = train_once(*LINEAR).directory
     change_config(run, **{key: ["model: mlp"]})
     with pytest.raises(RunError, match=f"is not the recorded configuration of a run: it has {key}"):
         reproduce(run, tmp_path / "again")
 
 
-def test_a_record_with_a_target_that_is_not_allowed_is_refused(train: Train, tmp_path: Path) -> None:
-    run = train(*LINEAR).directory
+def test_a_record_with_a_target_that_is_not_allowed_is_refused(train_once: Train, tmp_path: Path) -> None:
+    run = train_once(*LINEAR).directory
     change_config(run, model={"_target_": "os.system", "command": "true"})
     with pytest.raises(ConfigError, match=r"model._target_=os.system: not allowed"):
         reproduce(run, tmp_path / "again")
 
 
-def test_a_missing_checkpoint_is_listed(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train("model=mlp", *FEW_IMAGES).directory
+def test_a_missing_checkpoint_is_listed(
+    train_once: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_once(*LINEAR).directory
     (run / "checkpoints" / "best.ckpt").unlink()
     assert reproduce(run, tmp_path / "again") is DIFFERENT
     assert "best.ckpt: saved by only one of the runs" in capsys.readouterr().out
@@ -260,9 +265,9 @@ def test_a_run_on_several_processes_is_reproduced_on_several(
 
 
 def test_external_loggers_are_skipped_and_need_not_be_installed(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    train_once: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     loggers = yaml.safe_load((run / "config.yaml").read_text())["logger"]
     change_config(
         run, logger=loggers | {"external": {"_target_": "dive.loggers.MLFlowLogger", "experiment": "dive"}}
@@ -280,10 +285,10 @@ def test_external_loggers_are_skipped_and_need_not_be_installed(
 def test_data_may_be_relocated(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("size,Price\n" + "".join(f"{i},{3 * i}\n" for i in range(8)))
-    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={table}").directory
+    run = train(*HOUSES).directory
     moved = table.rename(tmp_path / "moved.csv")
     assert reproduce(run, tmp_path / "again", data_at=moved) is IDENTICAL
-    assert f"configuration: data.path: {table} -> {moved}" in capsys.readouterr().out
+    assert f"configuration: data.path: mine.csv -> {moved}" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -301,9 +306,9 @@ def recorded_patch(tmp_path: Path) -> bytes:
 @pytest.mark.slow
 @requires_git_checkout
 def test_at_revision_runs_the_recorded_code(
-    recorded_patch: bytes, train: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    recorded_patch: bytes, train_once: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     change_json(run / "environment.json", git_revision=head)
     (run / "code.diff").write_bytes(recorded_patch + b"untracked: mine.py\n")
@@ -330,9 +335,9 @@ def test_at_revision_runs_the_recorded_code(
     ],
 )
 def test_an_unavailable_revision_is_a_one_line_error(
-    revision: str | None, diff: bytes, message: str, train: Train, tmp_path: Path
+    revision: str | None, diff: bytes, message: str, train_once: Train, tmp_path: Path
 ) -> None:
-    run = train(*LINEAR).directory
+    run = train_once(*LINEAR).directory
     change_json(run / "environment.json", git_revision=revision)
     (run / "code.diff").write_bytes(diff)
     trees = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout

@@ -1,7 +1,6 @@
 """The notebook trainer reaches the same weights as Lightning for every model."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -19,55 +18,74 @@ from dive.training import instantiate
 
 MODELS = sorted(path.stem for path in (CONFIG_DIR / "model").glob("*.yaml"))
 SMALL = ("data=garments", "data.num_train=288", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
+EPOCHS = 2
 VARIANTS = (
-    ("model=mlp", "model.dropout=0.3", "model.num_hiddens=[32,16]"),
+    ("model=mlp", "model.dropout=0.3", "model.num_hiddens=[32,16]", "callbacks=default"),  # draws images
     ("model=mlp", "optimizer=adamw", "scheduler=cosine"),
-    ("model=mlp", "optimizer.momentum=0.9", "optimizer.weight_decay=0.01", "scheduler=step"),
+    (
+        "model=mlp",
+        "optimizer.momentum=0.9",
+        "optimizer.weight_decay=0.01",
+        "scheduler=step",
+        "scheduler.step_size=1",
+    ),
     ("model=mlp", "task.weight_decay=0.1"),
 )
 
 
-def instantiate_all(*overrides: str) -> tuple[Config, Task, InMemoryDataModule]:
+def compose_small(*overrides: str) -> Config:
+    """Compose a short run, on few images if the model classifies."""
+    callbacks = () if "callbacks=default" in overrides else ("callbacks=lean",)
+    config = compose_resolved(*overrides, *callbacks, "trainer=cpu", f"trainer.max_epochs={EPOCHS}")
+    if "classification" in config["task"]["_target_"].lower():
+        config["data"] = compose_resolved(*SMALL)["data"]
+    return config
+
+
+def instantiate_all(config: Config) -> tuple[Task, InMemoryDataModule]:
     """Instantiate task and data from one seed, as a run does."""
-    config = compose_resolved(*overrides, "trainer=cpu", "trainer.max_epochs=3")
     pl.seed_everything(config["seed"], verbose=False)
     data = instantiate.instantiate_datamodule(config)
-    return config, instantiate.instantiate_task(config, data), data
+    return instantiate.instantiate_task(config, data), data
 
 
-def fit_both(
-    overrides: tuple[str, ...], folder: Path, max_norm: float | None = None
-) -> tuple[Task, Task, Trainer, Any]:
-    """Train with the notebook trainer, and with Lightning and all features on."""
-    if "classification" in compose_resolved(*overrides)["task"]["_target_"].lower():
-        overrides = (*overrides, *SMALL)
-    _, ours, data = instantiate_all(*overrides)
-    trainer = Trainer(max_epochs=3, gradient_clip_val=max_norm)
-    trainer.fit(ours, data)
-    config, theirs, data = instantiate_all(
-        *overrides, f"trainer.gradient_clip_val={'null' if max_norm is None else max_norm}"
-    )
-    lightning = instantiate.instantiate_trainer(config, folder)
-    lightning.fit(theirs, data)
-    return ours, theirs, trainer, lightning
+def fit_in_notebook(config: Config) -> tuple[Task, Trainer]:
+    """Train with the notebook trainer."""
+    task, data = instantiate_all(config)
+    trainer = Trainer(max_epochs=EPOCHS, gradient_clip_val=config["trainer"]["gradient_clip_val"])
+    trainer.fit(task, data)
+    return task, trainer
+
+
+def fit_with_lightning(config: Config, folder: Path) -> tuple[Task, pl.Trainer]:
+    """Train with Lightning, and with the callbacks and loggers of a run."""
+    task, data = instantiate_all(config)
+    trainer = instantiate.instantiate_trainer(config, folder)
+    trainer.fit(task, data)
+    return task, trainer
 
 
 @pytest.mark.parametrize("overrides", [*((f"model={name}",) for name in MODELS), *VARIANTS], ids=",".join)
 def test_weights_and_metrics_equal_lightning_bit_for_bit(overrides: tuple[str, ...], tmp_path: Path) -> None:
-    ours, theirs, trainer, lightning = fit_both(overrides, tmp_path)
+    config = compose_small(*overrides)
+    ours, trainer = fit_in_notebook(config)
+    theirs, lightning = fit_with_lightning(config, tmp_path)
     weights = ours.state_dict()
     assert weights.keys() == theirs.state_dict().keys()
     for name, weight in theirs.state_dict().items():
         assert torch.equal(weights[name], weight), name
-    assert len(trainer.history) == 3
+    assert len(trainer.history) == EPOCHS
     for name, value in trainer.history[-1].items():
         assert value == float(lightning.callback_metrics[name]), name
 
 
 def test_weights_with_clipping_are_close_to_lightning(tmp_path: Path) -> None:
     """Not bit for bit, because torch divides by the norm plus 1e-6."""
-    ours, theirs, *_ = fit_both(("model=mlp",), tmp_path, max_norm=0.5)
-    unclipped, *_ = fit_both(("model=mlp",), tmp_path / "unclipped")
+    config = compose_small("model=mlp")
+    unclipped, _ = fit_in_notebook(config)
+    config["trainer"]["gradient_clip_val"] = 0.5
+    ours, _ = fit_in_notebook(config)
+    theirs, _ = fit_with_lightning(config, tmp_path)
     for name, weight in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], weight, rtol=1e-6, atol=1e-6)
         assert not torch.allclose(unclipped.state_dict()[name], weight, rtol=1e-3, atol=1e-4)  # clipping matters
@@ -89,9 +107,9 @@ def test_clip_gradients_matches_torch(max_norm: float) -> None:
 
 
 def test_board_plots_each_metric_once_per_epoch(tmp_path: Path) -> None:
-    _, task, data = instantiate_all("model=linear_regression")
+    task, data = instantiate_all(compose_small("model=linear_regression"))
     board = ProgressBoard(file=tmp_path / "board.svg")
-    trainer = Trainer(max_epochs=3, board=board)
+    trainer = Trainer(max_epochs=EPOCHS, board=board)
     trainer.fit(task, data)
     assert board.curves.keys() == trainer.history[0].keys()
     assert board.curves["val/loss"] == [(i + 1, row["val/loss"]) for i, row in enumerate(trainer.history)]

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,15 +13,52 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from matplotlib.image import imread
 from tests.short import shortened
 
 from dive.data import SyntheticGarments
 from dive.evaluation.loaded_run import load_run
+from dive.evaluation.rebuild import replace_data
+from dive.runs.record import Config
+from dive.runs.run import Run
+from dive.training.fit import fit_and_test
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
 Call = Callable[..., str]
 Train = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[tuple[str, ...], Any]:
+    """The finished runs of `train_once`, by their overrides."""
+    return {}
+
+
+@pytest.fixture
+def train_once(train: Train, trained: dict[tuple[str, ...], Any]) -> Train:
+    """Train like `train`, but the same overrides only once; tests only read the run."""
+
+    def run(*overrides: str) -> Any:
+        if overrides not in trained:
+            trained[overrides] = train(*overrides)
+        return trained[overrides]
+
+    return run
+
+
+@pytest.fixture
+def train_changed(train_once: Train, tmp_path: Path) -> Callable[..., Path]:
+    """Train with changed keys of the trainer, without composing the configuration anew."""
+
+    def run(**changed: object) -> Path:
+        config = yaml.safe_load((train_once(*shortened("mlp")).directory / "config.yaml").read_text())
+        config["trainer"] |= changed
+        with Run(tmp_path / "changed", config, command="python train.py") as entered:
+            fit_and_test(config, entered)
+        return entered.directory
+
+    return run
 
 
 @pytest.fixture
@@ -36,8 +74,8 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     return run
 
 
-def test_metrics_are_printed_beside_the_recorded_ones(train: Train, call: Call) -> None:
-    run = train(*shortened("mlp"))
+def test_metrics_are_printed_beside_the_recorded_ones(train_once: Train, call: Call) -> None:
+    run = train_once(*shortened("mlp"))
     before = {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")}
     out = call(run.directory)
     assert {path: path.stat().st_mtime_ns for path in run.directory.rglob("*")} == before  # the script only reads
@@ -50,23 +88,25 @@ def test_metrics_are_printed_beside_the_recorded_ones(train: Train, call: Call) 
     assert "recorded" in call(run.directory, "--checkpoint", "last", "--split", "val")
 
 
-def test_deviation_from_the_record_is_an_error_that_names_the_metric(train: Train, call: Call) -> None:
-    run = train(*shortened("mlp"))
-    result = json.loads((run.directory / "result.json").read_text())
+def test_deviation_from_the_record_is_an_error_that_names_the_metric(
+    train_once: Train, call: Call, tmp_path: Path
+) -> None:
+    run = shutil.copytree(train_once(*shortened("mlp")).directory, tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
     result["metrics"]["best"]["test/loss"] += 0.25
-    (run.directory / "result.json").write_text(json.dumps(result))
+    (run / "result.json").write_text(json.dumps(result))
     with pytest.raises(
         SystemExit, match=r"deviate from the recorded ones: test/loss differs by 0.25; see its environment"
     ):
-        call(run.directory)
+        call(run)
     result["data_crc32"]["test"] = "01234567"
-    (run.directory / "result.json").write_text(json.dumps(result))
+    (run / "result.json").write_text(json.dumps(result))
     with pytest.raises(SystemExit, match=r"the test split of garments differs from the run's$"):
-        call(run.directory)
+        call(run)
 
 
-def test_predictions_have_one_row_per_example(train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("softmax_regression_scratch"))  # its model returns probabilities
+def test_predictions_have_one_row_per_example(train_once: Train, call: Call, tmp_path: Path) -> None:
+    run = train_once(*shortened("softmax_regression_scratch"))  # its model returns probabilities
     call(run.directory, "--predictions", tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv")
     names = list(SyntheticGarments.class_names)
@@ -78,8 +118,10 @@ def test_predictions_have_one_row_per_example(train: Train, call: Call, tmp_path
     assert accuracy == pytest.approx(run.result["metrics"]["best"]["test/acc"])
 
 
-def test_predicted_probabilities_are_the_softmax_of_the_logits(train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("mlp"))
+def test_predicted_probabilities_are_the_softmax_of_the_logits(
+    train_once: Train, call: Call, tmp_path: Path
+) -> None:
+    run = train_once(*shortened("mlp"))
     call(run.directory, "--predictions", tmp_path / "predictions.csv", "--split", "val")
     loaded = load_run(run.directory)
     loaded.task.eval()
@@ -89,8 +131,8 @@ def test_predicted_probabilities_are_the_softmax_of_the_logits(train: Train, cal
     )
 
 
-def test_predictions_of_a_regression(train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("linear_regression"))
+def test_predictions_of_a_regression(train_once: Train, call: Call, tmp_path: Path) -> None:
+    run = train_once(*shortened("linear_regression"))
     assert "val split of synthetic_regression" in call(
         run.directory, "--predictions", tmp_path / "predictions.csv"
     )
@@ -103,7 +145,7 @@ def test_predictions_of_a_regression(train: Train, call: Call, tmp_path: Path) -
 def test_predictions_are_in_the_units_of_the_targets(train: Train, call: Call, tmp_path: Path) -> None:
     rows = pd.DataFrame({"size": range(50, 70), "Price": range(100_000, 300_000, 10_000)})
     rows.to_csv(tmp_path / "mine.csv", index=False)
-    run = train("experiment=house_tiny", "trainer=cpu", f"data.path={tmp_path / 'mine.csv'}", "optimizer.lr=0.1")
+    run = train("experiment=house_tiny", "trainer=cpu", "data.path=mine.csv")
     call(run.directory, "--predictions", tmp_path / "predictions.csv")
     table = pd.read_csv(tmp_path / "predictions.csv")
     assert len(table) == 5
@@ -111,8 +153,16 @@ def test_predictions_are_in_the_units_of_the_targets(train: Train, call: Call, t
     assert table["predicted"].between(90_000, 310_000).all()
 
 
-def test_mistakes_are_plotted(train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("mlp")).directory
+def test_mistakes_are_plotted(
+    train_once: Train, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace(config: Config, name: str) -> Config:
+        return config | {
+            "data": replace_data(config, name)["data"] | {"num_train": 8, "num_test": 256, "val_size": 4}
+        }
+
+    monkeypatch.setattr("dive.evaluation.loaded_run.replace_data", replace)
+    run = train_once(*shortened("mlp")).directory
     out = call(run, "--wrong", tmp_path / "wrong.png", "--data", "garments")
     assert "recorded" not in out
     assert f"the 40 most confident mistakes: {tmp_path / 'wrong.png'}" in out
@@ -120,9 +170,9 @@ def test_mistakes_are_plotted(train: Train, call: Call, tmp_path: Path) -> None:
 
 
 def test_without_mistakes_nothing_is_plotted(
-    train: Train, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_once: Train, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train(*shortened("mlp")).directory
+    run = train_once(*shortened("mlp")).directory
     monkeypatch.setattr(
         "dive.evaluation.evaluate.Predictions.most_confident_errors",
         lambda *_: torch.tensor([], dtype=torch.int64),
@@ -131,8 +181,10 @@ def test_without_mistakes_nothing_is_plotted(
     assert not (tmp_path / "wrong.png").exists()
 
 
-def test_model_is_exported_for_torch_export_load(train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("mlp"), "trainer.precision=64-true").directory
+def test_model_is_exported_for_torch_export_load(
+    train_changed: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    run = train_changed(precision="64-true")
     out = call(run, "--torch-export", tmp_path / "out.pt2")
     assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; verified with batches of" in out
     loaded = load_run(run)
@@ -143,8 +195,10 @@ def test_model_is_exported_for_torch_export_load(train: Train, call: Call, tmp_p
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
-def test_outputs_at_reduced_precision(precision: str, train: Train, call: Call, tmp_path: Path) -> None:
-    run = train(*shortened("mlp"), f"trainer.precision={precision}").directory
+def test_outputs_at_reduced_precision(
+    precision: str, train_changed: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    run = train_changed(precision=precision)
     files = {word: tmp_path / word.strip("-") for word in ("--predictions", "--torch-export")}
     call(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
     table = pd.read_csv(files["--predictions"])
@@ -152,8 +206,8 @@ def test_outputs_at_reduced_precision(precision: str, train: Train, call: Call, 
     assert (table["true"] == table["predicted"]).mean() == pytest.approx(recorded["test/acc"], abs=0.011)
 
 
-def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
-    run = train(*shortened("mlp"), "+trainer.limit_test_batches=1").directory
+def test_limited_test_batches_are_reported(train_changed: Callable[..., Path], call: Call) -> None:
+    run = train_changed(limit_test_batches=1)
     assert ", limited by trainer.limit_test_batches=1" in call(run)
 
 
@@ -176,12 +230,12 @@ def test_limited_test_batches_are_reported(train: Train, call: Call) -> None:
 def test_errors_are_one_line(
     arguments: tuple[str, ...],
     message: str,
-    train: Train,
+    train_once: Train,
     call: Call,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = train(*shortened("linear_regression")).directory
+    run = train_once(*shortened("linear_regression")).directory
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=f"^error: .*{message}") as exit_info:

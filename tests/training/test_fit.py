@@ -2,7 +2,9 @@
 
 import json
 import os
+import runpy
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,12 @@ from dive import train
 from dive.callbacks import TerminateOnNonFinite
 from dive.errors import ConfigError, RunError, UserError
 from dive.runs import checkpoint_io
+from dive.training.fit import TrainResult
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["model=mlp", "data=garments", "data.num_train=256", "data.num_test=64", "data.val_size=64", "trainer=cpu"]
-SHORT = [*SMALL, "trainer.max_epochs=2"]
+LEAN = [*SMALL, "callbacks=lean"]  # without images
+SHORT = [*LEAN, "trainer.max_epochs=2", "optimizer.lr=0.2"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +34,17 @@ def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_train_returns_metrics_model_and_directory_of_a_recorded_run() -> None:
-    trained = train([*SHORT, "optimizer.lr=0.3"])
-    assert trained.directory.parent == Path.cwd() / "outputs" / "mlp"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A finished run, in the folder ``trained``."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("trained", numbered=False))
+        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
+        return train(SHORT)
+
+
+def test_train_returns_metrics_model_and_directory_of_a_recorded_run(trained: TrainResult) -> None:
+    assert trained.directory.parent.parts[-3:] == ("trained", "outputs", "mlp")
     assert trained.metrics.keys() >= {"train/loss", "val/loss", "val/acc", "test/acc"}
     assert trained.final["val/acc"] <= trained.metrics["val/acc"]
     saved = json.loads((trained.directory / "result.json").read_text())
@@ -39,13 +52,25 @@ def test_train_returns_metrics_model_and_directory_of_a_recorded_run() -> None:
     assert saved["metrics"] == trained.result["metrics"]
     assert (trained.directory / "command.txt").read_text().startswith("python train.py model=mlp data=garments")
     config = yaml.safe_load((trained.directory / "config.yaml").read_text())
-    assert config["optimizer"]["lr"] == 0.3
+    assert config["optimizer"]["lr"] == 0.2
     assert "hydra" not in config
 
 
-def test_train_equals_the_command_line(train: Callable[..., Any], differences: Callable[..., list[str]]) -> None:
-    command_line = train(*SHORT, "callbacks=default")
-    assert not differences(command_line.directory, dive.train(SHORT).directory)
+def test_hydra_stays_uninitialized(trained: TrainResult) -> None:
+    assert trained.result["epochs"] == 2
+    assert not HydraConfig.initialized()
+    assert not GlobalHydra().is_initialized()
+
+
+def test_train_equals_the_command_line(
+    trained: TrainResult,
+    differences: Callable[..., list[str]],
+    working_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *SHORT, f"hydra.run.dir={working_dir / 'run'}"])
+    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    assert not differences(working_dir / "run", trained.directory)
 
 
 def test_the_returned_model_has_the_weights_of_the_best_epoch() -> None:
@@ -58,26 +83,19 @@ def test_the_returned_model_has_the_weights_of_the_best_epoch() -> None:
     for name, weight in trained.model.state_dict().items():
         assert torch.equal(weight, weights["best"][f"model.{name}"])
     houses = train(
-        ["experiment=house_tiny", "trainer=cpu"]
+        ["experiment=house_tiny", "trainer=cpu", "callbacks=lean"]
     )  # without a test split, whose evaluation would load them
     assert houses.result["best_epoch"] < houses.result["epochs"]
     best = checkpoint_io.load_checkpoint(houses.directory / "checkpoints" / "best.ckpt")["state_dict"]
     assert torch.equal(houses.model.net.weight, best["model.net.weight"])
 
 
-def test_hydra_stays_uninitialized() -> None:
-    train(SHORT)
-    assert not HydraConfig.initialized()
-    assert not GlobalHydra().is_initialized()
-
-
-def test_train_resumes_a_run(differences: Callable[..., list[str]]) -> None:
-    uninterrupted = train([*SMALL, "trainer.max_epochs=3"])
-    first = train(SHORT)
-    resumed = train([f"resume={first.directory}", "trainer.max_epochs=3"])
+def test_train_resumes_a_run(trained: TrainResult, differences: Callable[..., list[str]]) -> None:
+    first = train([*SHORT, "trainer.max_epochs=1"])
+    resumed = train([f"resume={first.directory}", "trainer.max_epochs=2"])
     assert resumed.directory == first.directory
-    assert resumed.result["epochs"] == 3
-    assert not differences(uninterrupted.directory, first.directory)
+    assert resumed.result["epochs"] == 2
+    assert not differences(trained.directory, first.directory)
 
 
 @pytest.mark.parametrize(

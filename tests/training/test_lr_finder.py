@@ -1,7 +1,7 @@
 """The learning-rate finder, compared with a hand-written loop."""
 
+import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,17 @@ import pytorch_lightning as pl
 import torch
 from matplotlib.image import imread
 
+import dive
 from dive.config.compose import compose_resolved
+from dive.data.datamodule import InMemoryDataModule
 from dive.errors import RunError
 from dive.runs.csv_io import read_csv
+from dive.runs.record import Config
+from dive.tasks.task import Task
 from dive.training import instantiate
-from dive.training.lr_finder import plot_lr_curve, suggest_lr
+from dive.training.fit import TrainResult
+from dive.training.lr_finder import find_lr, plot_lr_curve, suggest_lr
+from dive.training.tuner import isolated_config
 
 GARMENTS = (
     "model=mlp",
@@ -30,12 +36,32 @@ STEPS = 100
 SEARCH = ("find_lr=true", f"tune.find_lr.num_training={STEPS}", "tune.find_lr.early_stop_threshold=null")
 
 
-def reference_curve(*overrides: str) -> list[dict[str, float]]:
-    """Learning rate and moving average of the loss (weight 0.02 for the last) at each step, in plain torch."""
-    config = compose_resolved(*overrides)
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """A recorded run of the finder."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("found"))
+        return dive.train([*GARMENTS, *SEARCH])
+
+
+def instantiate_all(config: Config) -> tuple[Task, InMemoryDataModule]:
+    """Instantiate task and data from one seed, as a run does."""
     pl.seed_everything(config["seed"], verbose=False)
     data = instantiate.instantiate_datamodule(config)
-    task = instantiate.instantiate_task(config, data)
+    return instantiate.instantiate_task(config, data), data
+
+
+def find(config: Config, folder: Path, **arguments: Any) -> float:
+    """Find a learning rate as a run does, without recording the run."""
+    config = isolated_config(config)
+    trainer = instantiate.instantiate_trainer(config, folder)
+    return find_lr(trainer, *instantiate_all(config), **(config["tune"]["find_lr"] | arguments))
+
+
+def reference_curve() -> list[dict[str, float]]:
+    """Learning rate and moving average of the loss (weight 0.02 for the last) at each step, in plain torch."""
+    config = compose_resolved(*GARMENTS, *SEARCH)
+    task, data = instantiate_all(config)
     low, high = config["tune"]["find_lr"]["min_lr"], config["tune"]["find_lr"]["max_lr"]
     optimizer = task.configure_optimizers()["optimizer"]
     rows: list[dict[str, float]] = []
@@ -61,32 +87,36 @@ def reference_curve(*overrides: str) -> list[dict[str, float]]:
     return rows
 
 
-def test_the_curve_equals_that_of_a_hand_written_loop(train: Callable[..., Any]) -> None:
-    found = train(*GARMENTS, *SEARCH)
-    rows, expected = read_csv(found.directory / "lr_find.csv"), reference_curve(*GARMENTS, *SEARCH)
+def test_the_curve_equals_that_of_a_hand_written_loop(found: TrainResult) -> None:
+    rows, expected = read_csv(found.directory / "lr_find.csv"), reference_curve()
     assert len(rows) == STEPS
     for column in ("step", "lr", "loss"):
         assert [row[column] for row in rows] == pytest.approx([row[column] for row in expected], rel=1e-5)
     lowest = min(expected[10:], key=lambda row: row["loss"])
     assert found.result["suggested_lr"] == pytest.approx(lowest["lr"] / 10, rel=5e-3)
-    assert found.result["status"] == "finished"
+    recorded = json.loads((found.directory / "result.json").read_text())
+    assert (recorded["status"], recorded["suggested_lr"]) == ("finished", found.result["suggested_lr"])
     assert imread(found.directory / "lr_find.png").std() > 0
 
 
-def test_it_stops_early_when_the_loss_diverges(train: Callable[..., Any]) -> None:
-    found = train(*GARMENTS, "find_lr=true", "tune.find_lr.max_lr=100000")
-    rows = read_csv(found.directory / "lr_find.csv")
-    assert len(rows) < 200
+def test_it_stops_early_when_the_loss_diverges(tmp_path: Path) -> None:
+    config = compose_resolved(*GARMENTS, *SEARCH)
+    find(config, tmp_path, max_lr=100000.0, early_stop_threshold=4.0)
+    rows = read_csv(tmp_path / "lr_find.csv")
+    assert len(rows) < STEPS
     assert rows[-1]["loss"] > 2 * rows[0]["loss"]
 
 
-def test_the_suggested_rate_trains_well(train: Callable[..., Any]) -> None:
+def test_the_suggested_rate_trains_well(tmp_path: Path) -> None:
     """A rate of 1 diverges, and one of 0.001 makes no progress in three epochs."""
-    linear = ("model=linear_regression", "trainer=cpu")
-    lr = train(*linear, "find_lr=true").result["suggested_lr"]
-    losses = {
-        rate: train(*linear, f"optimizer.lr={rate}").result["metrics"]["final"]["val/loss"] for rate in (0.001, lr)
-    }
+    config = compose_resolved("callbacks=lean", "model=linear_regression", "trainer=cpu")
+    lr = find(config, tmp_path)
+    losses = {}
+    for rate in (0.001, lr):
+        config["optimizer"]["lr"] = rate
+        trainer = instantiate.instantiate_trainer(config, tmp_path / f"{rate}")
+        trainer.fit(*instantiate_all(config))
+        losses[rate] = trainer.callback_metrics["val/loss"]
     assert losses[lr] < losses[0.001] / 100
 
 
@@ -120,13 +150,7 @@ def test_nonfinite_losses_can_be_plotted(tmp_path: Path) -> None:
     assert imread(tmp_path / "lr_find.png").std() > 0
 
 
-def test_the_weights_are_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dive
-
-    monkeypatch.chdir(tmp_path)
-    tuned = dive.train([*GARMENTS, *SEARCH])
-    config = compose_resolved(*GARMENTS)
-    pl.seed_everything(config["seed"], verbose=False)
-    fresh = instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))
+def test_the_weights_are_restored(found: TrainResult) -> None:
+    fresh, _ = instantiate_all(compose_resolved(*GARMENTS, *SEARCH))
     for name, weight in fresh.state_dict().items():
-        assert torch.equal(weight, tuned.task.state_dict()[name])
+        assert torch.equal(weight, found.task.state_dict()[name])

@@ -12,19 +12,18 @@ import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
 
+import dive
 from dive.runs import checkpoint_io
 from dive.training.fast import availability
 from dive.training.fast.epoch_loop import FastTrainingEpochLoop
 from dive.training.trainer import Trainer
 
-CONFIGS = {
-    "mlp": (
-        *("model=mlp", "model.num_hiddens=[8]", "model.dropout=0.5", "data=garments", "data.num_train=200"),
-        *("data.num_test=40", "data.val_size=40", "data.batch_size=32", "optimizer.momentum=0.9"),
-        *("scheduler=step", "scheduler.step_size=1", "trainer.gradient_clip_val=0.5", "trainer.max_epochs=2"),
-    ),
-    "linear regression": ("model=linear_regression", "data.num_train=300", "data.num_val=40"),
-}
+OVERRIDES = [
+    *("model=mlp", "model.num_hiddens=[8]", "model.dropout=0.5", "data=garments", "data.num_train=200"),
+    *("data.num_test=40", "data.val_size=40", "data.batch_size=32", "optimizer.momentum=0.9", "callbacks=lean"),
+    *("scheduler=step", "scheduler.step_size=1", "trainer.gradient_clip_val=0.5", "trainer=cpu"),
+]
+TWO_EPOCHS = [*OVERRIDES, "trainer.max_epochs=2"]
 
 
 @pytest.fixture
@@ -47,36 +46,47 @@ def test_the_installed_lightning_has_all_names() -> None:
     assert isinstance(trainer.fit_loop.epoch_loop, FastTrainingEpochLoop)
 
 
-@pytest.mark.parametrize("overrides", CONFIGS.values(), ids=CONFIGS)
+@pytest.fixture(scope="module")
+def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a run of two epochs with the fast loop."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("fast"))
+        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
+        return dive.train(TWO_EPOCHS).directory
+
+
 def test_the_fallback_gives_the_same_weights_and_metrics_bit_for_bit(
-    overrides: tuple[str, ...],
-    train: Callable[..., Any],
+    fast: Path,
     differences: Callable[[Path, Path], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    fast = train("trainer=cpu", *overrides)
+    monkeypatch.chdir(tmp_path)
     request.getfixturevalue("without_epoch_loop")
-    fallback = train("trainer=cpu", *overrides)
-    assert differences(fast.directory, fallback.directory) == []
+    fallback = dive.train(TWO_EPOCHS).directory
+    assert differences(fast, fallback) == []
     weights = [
-        checkpoint_io.load_checkpoint(run.directory / "checkpoints" / "last.ckpt")["state_dict"]
-        for run in (fast, fallback)
+        checkpoint_io.load_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (fast, fallback)
     ]
     assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
     message = "using Lightning's own training loop (slower, same results)"
-    assert message not in (fast.directory / "train.log").read_text()
-    assert (fallback.directory / "train.log").read_text().count(message) == 1
+    assert message not in (fast / "train.log").read_text()
+    assert (fallback / "train.log").read_text().count(message) == 1
 
 
 def test_a_run_of_the_fast_loop_can_be_resumed_with_the_fallback(
-    train: Callable[..., Any], differences: Callable[[Path, Path], list[str]], request: pytest.FixtureRequest
+    fast: Path,
+    differences: Callable[[Path, Path], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
-    overrides = ("trainer=cpu", *CONFIGS["mlp"][:-1])
-    uninterrupted = train(*overrides, "trainer.max_epochs=3")
-    resumed = train(*overrides, "trainer.max_epochs=1")
+    monkeypatch.chdir(tmp_path)
+    resumed = dive.train([*OVERRIDES, "trainer.max_epochs=1"]).directory
     request.getfixturevalue("without_epoch_loop")
-    train(f"resume={resumed.directory}", "trainer.max_epochs=3", directory=resumed.directory)
-    changed = differences(uninterrupted.directory, resumed.directory)
+    dive.train([f"resume={resumed}", "trainer.max_epochs=2"])
+    changed = differences(fast, resumed)
     assert [line for line in changed if "config.trainer.max_epochs" not in line] == []
 
 
