@@ -1,5 +1,11 @@
-"""Shared fixtures: silenced Lightning, the real data set, a web server, short runs of any configuration."""
+"""Shared fixtures: silenced Lightning, the real data set, a web server, short runs of any configuration.
 
+Fixtures import torch and Lightning when used: the process that distributes the tests does not need them.
+"""
+
+from __future__ import annotations
+
+import functools
 import gc
 import json
 import logging
@@ -11,23 +17,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import dive  # isort: skip  # before Lightning, as in train.py: defers the import of what is rarely used
 import pytest
-import pytorch_lightning as pl
-import torch
-from omegaconf import DictConfig
 
-from dive.config import compose
-from dive.config.compose import compose_resolved
+import dive  # before Lightning, as in train.py: defers the import of what is rarely used
 from dive.config.groups import CONFIG_DIR
-from dive.runs import checkpoint_io
-from dive.runs.logging import LOG_LEVELS, silence_lightning
 from dive.runs.record import Config
-from dive.tasks.task import Task
-from dive.training import instantiate
-from dive.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from dive.tasks.task import Task
+    from dive.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,6 +45,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.fixture(autouse=True)
 def quiet_lightning() -> None:
     """Turn warnings into errors, except those that dive silences; pytest resets the filters before each test."""
+    from dive.runs.logging import silence_lightning
+
     silence_lightning()
 
 
@@ -72,6 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def composed_once() -> Iterator[None]:
     """Compose each configuration once: Hydra takes longer to compose one than dive to train on a few examples."""
+    from dive.config import compose
+
     uncached = compose.compose_config
     composed: dict[str, bytes] = {}
 
@@ -89,6 +95,18 @@ def composed_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def entry_points_read_once() -> Iterator[None]:
+    """Read the entry points of installed packages once: each Trainer looks for callbacks among them."""
+    from pytorch_lightning.trainer.connectors import callback_connector
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        name = "_load_external_callbacks"
+        if load := getattr(callback_connector, name, None):
+            monkeypatch.setattr(callback_connector, name, functools.cache(load))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def empty_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write an empty curves.png unless the test reads it: drawing takes longer than a short run."""
@@ -100,6 +118,8 @@ def empty_curves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def restored_loggers() -> Iterator[None]:
     """Remove the log handlers of runs after each test."""
     yield
+    from dive.runs.logging import LOG_LEVELS
+
     for name in LOG_LEVELS:
         logger = logging.getLogger(name)
         logger.propagate = True
@@ -193,10 +213,14 @@ class Fitted(NamedTuple):
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Fitted]:
     """Compose, instantiate and fit as train.py does: ``fit("model=mlp", "data=garments")``."""
+    from pytorch_lightning import seed_everything
+
+    from dive.config import compose
+    from dive.training import instantiate
 
     def fitted(*overrides: str) -> Fitted:
-        config = compose_resolved("trainer=cpu", *lean(overrides))
-        pl.seed_everything(config["seed"], verbose=False)
+        config = compose.compose_resolved("trainer=cpu", *lean(overrides))
+        seed_everything(config["seed"], verbose=False)
         data = instantiate.instantiate_datamodule(config)
         task = instantiate.instantiate_task(config, data)
         trainer = instantiate.instantiate_trainer(config, tmp_path)
@@ -246,6 +270,8 @@ def load_outcome(directory: Path) -> dict[str, Any]:
     import pandas as pd  # slow, and few tests compare runs
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    from dive.runs import checkpoint_io
+
     result = json.loads((directory / "result.json").read_text())
     events = EventAccumulator(str(directory)).Reload()
     outcome = {
@@ -276,6 +302,8 @@ def normalize(value: Any, directory: str) -> Any:
 
 def different(one: Any, other: Any, key: str) -> Iterable[str]:
     """Yield the keys at which two nested values are not bit-identical."""
+    import torch
+
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         for name in one:
             yield from different(one[name], other[name], f"{key}.{name}")

@@ -57,6 +57,7 @@ def test_outputs_on_a_page_are_reproduced(page: Path, tmp_path: Path, monkeypatc
     assert not failed, "".join(messages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "arguments"), [(page.stem, words) for page in GUIDES for words in dict.fromkeys(commands(page))]
 )

@@ -44,6 +44,7 @@ def test_sides_alternate_and_warm_up_pairs_are_dropped() -> None:
     assert (pairs.dive, pairs.baseline) == ([4.0, 6.0], [3.0, 5.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", [HandWritten, PerStepLogging])
 def test_each_pair_has_an_epoch_of_each_side(baseline: type[Baseline]) -> None:
     pairs = time_epochs(baseline, ("model=softmax_regression", *SMALL), repeats=2)
@@ -51,6 +52,7 @@ def test_each_pair_has_an_epoch_of_each_side(baseline: type[Baseline]) -> None:
     assert min(pairs.dive + pairs.baseline) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline_class", [HandWritten, PerStepLogging])
 def test_baselines_train(baseline_class: type[Baseline], tmp_path: Path) -> None:
     config = compose_resolved("model=softmax_regression", *SMALL)
@@ -64,6 +66,7 @@ def test_baselines_train(baseline_class: type[Baseline], tmp_path: Path) -> None
     assert baseline.loss(baseline.model(train.inputs), train.targets).item() < 0.8 * before
 
 
+@pytest.mark.slow
 def test_item_data_loader_yields_the_same_images(real_data: Path, tmp_path: Path) -> None:
     config = compose_resolved("model=mlp", f"data.root={real_data}", "data.val_size=0")
     data = instantiate.instantiate_datamodule(config)
@@ -163,6 +166,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., A
     return run
 
 
+@pytest.mark.slow
 def test_report_holds_the_measured_values(benchmark: Callable[..., Any], project: Path) -> None:
     assert benchmark(1.05) == 0
     written = (project / "docs" / "benchmarks.md").read_text()

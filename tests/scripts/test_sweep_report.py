@@ -106,6 +106,7 @@ def test_missing_argument_prints_the_usage(call: Callable[..., None], capsys: py
     assert "sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_report_of_a_thousand_jobs(
     call: Callable[..., None], sweep: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

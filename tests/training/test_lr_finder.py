@@ -107,6 +107,7 @@ def test_it_stops_early_when_the_loss_diverges(tmp_path: Path) -> None:
     assert rows[-1]["loss"] > 2 * rows[0]["loss"]
 
 
+@pytest.mark.slow
 def test_the_suggested_rate_trains_well(tmp_path: Path) -> None:
     """A rate of 1 diverges, and one of 0.001 makes no progress in three epochs."""
     config = compose_resolved("callbacks=lean", "model=linear_regression", "trainer=cpu")

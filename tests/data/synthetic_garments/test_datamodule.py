@@ -110,6 +110,7 @@ def test_too_large_holdout_names_key_and_limit() -> None:
         make_garments(val_size=60).load()
 
 
+@pytest.mark.slow
 def test_mlp_is_more_accurate_than_softmax_regression(fit: Callable[..., Any]) -> None:
     settings = (
         "data=garments",

@@ -278,6 +278,7 @@ def test_subprocesses_end_with_their_job(tmp_path: Path) -> None:
     wait_until(partial(has_ended, result.value))
 
 
+@pytest.mark.slow
 def test_jobs_die_with_the_parent_process(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import sys\n"
