@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -259,13 +260,14 @@ def invalid_sweep_names() -> list[Any]:
 def test_invalid_sweep_name_is_rejected(
     arguments: tuple[str, ...],
     line: str,
-    train: Callable[..., Any],
     outcome: Outcome,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *TINY, *arguments, f"hydra.run.dir={tmp_path / 'run'}"])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(RunError, match=line) as caught:
-        train(*TINY, *arguments, directory=tmp_path / "run")
+        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert "\n" not in str(caught.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     outcome(f"`{str(caught.value).partition(': ')[2]}`")
