@@ -11,15 +11,14 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from tests.short import shortened
 
-from dive.config.compose import resolve_config
+import dive
+from dive.config import compose
 from dive.config.groups import CONFIG_DIR
 from dive.errors import ConfigError, DataError, RunError
 from dive.evaluation.evaluate import metric_deviations
 from dive.evaluation.loaded_run import load_run
 from dive.evaluation.rebuild import replace_data
 from dive.runs.record import Config
-from dive.runs.run import Run
-from dive.training.fit import execute
 from dive.visualization.predictions import predict_outputs
 
 Train = Callable[..., Any]
@@ -32,16 +31,17 @@ HOUSES = ("experiment=house_tiny", "trainer=cpu", "data.path=mine.csv")
 
 
 @pytest.fixture
-def train_changed(train_once: Train, tmp_path: Path) -> Callable[..., Path]:
+def train_changed(train_once: Train, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Train with changed keys of an experiment's configuration, without composing it anew."""
 
     def trained(experiment: str, *changes: str) -> Path:
-        recorded = OmegaConf.create(read_config(train_once(*shortened(experiment)).directory))
-        config = OmegaConf.merge(recorded, OmegaConf.from_dotlist(list(changes)))
+        run: Path = train_once(*shortened(experiment)).directory
+        config = OmegaConf.merge(OmegaConf.load(run / "config.yaml"), OmegaConf.from_dotlist(list(changes)))
         assert isinstance(config, DictConfig)
-        with Run(tmp_path / "changed", resolved := resolve_config(config), command="python train.py") as run:
-            execute(resolved, run)
-        return run.directory
+        job = compose.resolve_config(config), run.with_name("changed")
+        with monkeypatch.context() as patched:
+            patched.setattr(compose, "compose_job", lambda _: job)
+            return dive.train().directory
 
     return trained
 
