@@ -5,12 +5,14 @@ Fixtures import torch and Lightning when used: the process that distributes the 
 
 from __future__ import annotations
 
+import copy
 import functools
 import gc
 import json
 import logging
 import os
 import pickle
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,13 +25,10 @@ import pytest
 
 import dive  # before Lightning, as in train.py: defers the import of what is rarely used
 from dive.config.groups import CONFIG_DIR
-from dive.runs.record import Config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-    from dive.tasks.task import Task
-    from dive.training.trainer import Trainer
+    from tests.short_runs import Fitted
 
 ROOT = Path(__file__).parents[1]
 
@@ -202,32 +201,12 @@ def lean(overrides: tuple[str, ...]) -> tuple[str, ...]:
     return overrides if chosen else ("callbacks=lean", *overrides)
 
 
-class Fitted(NamedTuple):
-    """A fitted task, its trainer and its resolved configuration."""
-
-    task: Task
-    trainer: Trainer
-    settings: Config
-
-
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., Fitted]:
     """Compose, instantiate and fit as train.py does: ``fit("model=mlp", "data=garments")``."""
-    from pytorch_lightning import seed_everything
+    from tests.short_runs import configure, fit_config
 
-    from dive.config import compose
-    from dive.training import instantiate
-
-    def fitted(*overrides: str) -> Fitted:
-        config = compose.compose_resolved("trainer=cpu", *lean(overrides))
-        seed_everything(config["seed"], verbose=False)
-        data = instantiate.instantiate_datamodule(config)
-        task = instantiate.instantiate_task(config, data)
-        trainer = instantiate.instantiate_trainer(config, tmp_path)
-        trainer.fit(task, data)
-        return Fitted(task, trainer, config)
-
-    return fitted
+    return lambda *overrides: fit_config(configure(("trainer=cpu", *lean(overrides))), tmp_path)
 
 
 class Finished(NamedTuple):
@@ -250,6 +229,35 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Fini
         return Finished(run, json.loads((run / "result.json").read_text()))
 
     return trained
+
+
+@pytest.fixture(scope="session")
+def trained() -> dict[tuple[str, ...], Finished]:
+    """The finished runs of `train_once`, by their overrides."""
+    return {}
+
+
+@pytest.fixture
+def train_once(
+    train: Callable[..., Finished],
+    trained: dict[tuple[str, ...], Finished],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Finished]:
+    """Train like `train`, but the same overrides only once: each call returns a copy, which a test may damage."""
+
+    def copied(*overrides: str) -> Finished:
+        if overrides not in trained:
+            finished = train(*overrides)
+            kept = tmp_path_factory.mktemp("trained") / "run"
+            finished.directory.rename(kept)
+            trained[overrides] = finished._replace(directory=kept)
+        finished = trained[overrides]
+        directory = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(finished.directory, directory)
+        return finished._replace(directory=directory, result=copy.deepcopy(finished.result))
+
+    return copied
 
 
 TIMINGS = ("seconds", "train_seconds", "samples_per_second", "peak_memory_mb")

@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tests.short_runs import configure, fit_config, instantiate_all, train_in
 
 import dive
-from dive.config.compose import compose_resolved
-from dive.runs.record import Config
-from dive.tasks.task import Task
-from dive.training import instantiate
 from dive.training.fit import TrainResult
-from dive.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 FEW = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
-
-
 SOFTMAX = ("callbacks=lean", "model=softmax_regression", "trainer.max_epochs=1", *FEW)
 IMAGES = ("model_graph", "histograms", "sample_predictions", "top_losses", "confusion_matrix", "pr_curves")
 COMMAND = [
@@ -39,21 +32,7 @@ COMMAND = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """A finished run of COMMAND."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(tmp_path_factory.mktemp("trained"))
-        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
-        return dive.train(COMMAND)
-
-
-def fit_resolved(config: Config, folder: Path) -> tuple[dict[str, torch.Tensor], Task, Trainer]:
-    """The initial weights, the fitted task and its trainer."""
-    pl.seed_everything(config["seed"], verbose=False)
-    data = instantiate.instantiate_datamodule(config)
-    task = instantiate.instantiate_task(config, data)
-    start = {name: weight.clone() for name, weight in task.state_dict().items()}
-    trainer = instantiate.instantiate_trainer(config, folder)
-    trainer.fit(task, data)
-    return start, task, trainer
+    return train_in(tmp_path_factory.mktemp("trained"), *COMMAND)
 
 
 def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -148,18 +127,17 @@ def test_linear_regression_recovers_the_true_coefficients(
 
 
 def test_weight_decay_from_scratch_equals_the_optimizer_s(tmp_path: Path) -> None:
-    zero = ("callbacks=lean", "model.sigma=0", "trainer=cpu")
-    _, scratch, _ = fit_resolved(compose_resolved("experiment=weight_decay_scratch", *zero), tmp_path / "scratch")
-    config = compose_resolved("experiment=weight_decay", *zero)
+    def fitted(experiment: str, *changes: str) -> dict[str, torch.Tensor]:
+        overrides = (f"experiment={experiment}", "callbacks=lean", "model.sigma=0", "trainer=cpu")
+        return fit_config(configure(overrides, *changes), tmp_path).task.state_dict()
+
+    scratch = fitted("weight_decay_scratch")
     # The built-in loss has twice the gradient: half the learning rate and twice lambda give the same steps.
-    config["optimizer"] |= {"lr": 0.005, "weight_decay": 6.0}
-    _, concise, _ = fit_resolved(config, tmp_path / "concise")
-    one, other = scratch.state_dict(), concise.state_dict()
-    torch.testing.assert_close(one["model.w"].T, other["model.net.weight"], rtol=0, atol=1e-6)
-    torch.testing.assert_close(one["model.b"], other["model.net.bias"], rtol=0, atol=1e-6)
-    config["optimizer"] |= {"lr": 0.01, "weight_decay": 0.0}
-    _, plain, _ = fit_resolved(config, tmp_path / "plain")
-    assert other["model.net.weight"].norm() < 0.9 * plain.state_dict()["model.net.weight"].norm()
+    concise = fitted("weight_decay", "optimizer.lr=0.005", "optimizer.weight_decay=6")
+    torch.testing.assert_close(scratch["model.w"].T, concise["model.net.weight"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(scratch["model.b"], concise["model.net.bias"], rtol=0, atol=1e-6)
+    plain = fitted("weight_decay", "optimizer.weight_decay=0")
+    assert concise["model.net.weight"].norm() < 0.9 * plain["model.net.weight"].norm()
 
 
 def test_early_stopping_stops_training(train: Callable[..., Any]) -> None:
@@ -173,27 +151,21 @@ def test_early_stopping_stops_training(train: Callable[..., Any]) -> None:
 
 
 def test_gradient_clipping_limits_the_steps(tmp_path: Path) -> None:
-    config = compose_resolved(*SOFTMAX)
-    config["optimizer"]["lr"] = 1.0
-    distances = []
-    for clip_val in (None, 0.01):
-        config["trainer"]["gradient_clip_val"] = clip_val
-        start, end, _ = fit_resolved(config, tmp_path / str(clip_val))
-        distances.append(sum(float((weight - start[name]).norm()) for name, weight in end.state_dict().items()))
-    assert 0 < distances[1] < 0.1 * distances[0]
+    def end(*changes: str) -> dict[str, torch.Tensor]:
+        return fit_config(configure(SOFTMAX, *changes), tmp_path).task.state_dict()
+
+    start = instantiate_all(configure(SOFTMAX))[0].state_dict()
+    free, clipped = end("optimizer.lr=1"), end("optimizer.lr=1", "trainer.gradient_clip_val=0.01")
+    free_distance, clipped_distance = (
+        sum(float((weight - start[name]).norm()) for name, weight in after.items()) for after in (free, clipped)
+    )
+    assert 0 < clipped_distance < 0.1 * free_distance
 
 
+@pytest.mark.slow
 def test_debug_overfit_reduces_the_training_loss(train: Callable[..., Any]) -> None:
     _, result = train(
-        "model=softmax_regression",
-        "debug=overfit",
-        "optimizer.lr=1",
-        "trainer.max_epochs=100",
-        "data=garments",
-        "data.num_train=160",
-        "data.num_test=32",
-        "data.val_size=128",
-        "trainer=cpu",
+        "model=mlp", "debug=overfit", "data=garments", "data.num_train=512", "data.val_size=128", "trainer=cpu"
     )
     assert result["metrics"]["final"]["train/loss"] < 0.05
 
@@ -204,15 +176,13 @@ def test_debug_profile_writes_a_profile(train: Callable[..., Any]) -> None:
 
 
 def test_precision_and_compile_are_options(tmp_path: Path) -> None:
-    config = compose_resolved(*SOFTMAX)
-    scores = {}
-    for name, value in (("seed", 0), ("precision", "bf16-mixed"), ("compile", {"backend": "eager"})):
-        settings = config if name == "seed" else {**config, "trainer": {**config["trainer"], name: value}}
-        _, _, trainer = fit_resolved(settings, tmp_path / name)
-        scores[name] = float(trainer.callback_metrics["val/acc"])
-    assert scores["precision"] == pytest.approx(scores["seed"], abs=0.05)
-    assert scores["compile"] == pytest.approx(scores["seed"], abs=1e-6)
-    assert set(weights(tmp_path / "compile")) == {"model.net.1.weight", "model.net.1.bias"}
+    def accuracy(*changes: str) -> float:
+        return float(fit_config(configure(SOFTMAX, *changes), tmp_path).trainer.callback_metrics["val/acc"])
+
+    full = accuracy()
+    assert accuracy("trainer.precision=bf16-mixed") == pytest.approx(full, abs=0.05)
+    assert accuracy("trainer.compile={backend: eager}") == pytest.approx(full, abs=1e-6)
+    assert set(weights(tmp_path)) == {"model.net.1.weight", "model.net.1.bias"}
 
 
 @pytest.mark.slow

@@ -1,26 +1,24 @@
 """What callbacks log to TensorBoard, read back from the event files; training is not affected."""
 
-import functools
 import io
 import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 import yaml
 from matplotlib.image import imread
-from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.util.tensor_util import make_ndarray
+from tests.short_runs import Fitted, configure, fit_config, train_config
 from torch import Tensor, nn
 
 import dive
@@ -28,15 +26,9 @@ from dive import models
 from dive.callbacks import GradNormMonitor, PRCurves
 from dive.callbacks.first_layer_weights import first_layer_weights
 from dive.callbacks.histograms import add_histogram
-from dive.config.compose import compose_resolved
 from dive.config.groups import CONFIG_DIR
 from dive.lazy.private_api import total_norm
-from dive.runs.logging import silence_lightning
-from dive.runs.record import Config
-from dive.runs.run import Run
 from dive.training import instantiate
-from dive.training.fit import fit_and_test
-from dive.training.trainer import Trainer
 from dive.visualization import plots
 from dive.visualization.predictions import Predictions, predict
 
@@ -51,48 +43,14 @@ LINEAR = ("model=linear_regression", "data.num_train=100", "data.num_val=50", *D
 IMAGES = ("validation/sample predictions", "validation/top losses", "validation/confusion matrix", "first layer")
 
 
-class Fitted(NamedTuple):
-    """A fitted task and its trainer, which logged to its ``default_root_dir``."""
-
-    task: Any
-    trainer: Trainer
-
-
-@functools.cache
-def compose(overrides: tuple[str, ...]) -> DictConfig:
-    """Compose a configuration, which takes longer than a short run."""
-    return OmegaConf.create(compose_resolved(*overrides))
-
-
-def configure(overrides: tuple[str, ...], *changes: str) -> Config:
-    """A configuration with some keys changed, such as ``"trainer.precision=64-true"``."""
-    config = OmegaConf.merge(compose(overrides), OmegaConf.from_dotlist(list(changes)))
-    return cast(Config, OmegaConf.to_container(config))
-
-
 def fit(folder: Path, overrides: tuple[str, ...], *changes: str) -> Fitted:
-    """Fit as train.py does, without recording a run."""
-    config = configure(overrides, *changes)
-    pl.seed_everything(config["seed"], verbose=False)
-    data = instantiate.instantiate_datamodule(config)
-    task = instantiate.instantiate_task(config, data)
-    trainer = instantiate.instantiate_trainer(config, folder)
-    trainer.fit(task, data)
-    return Fitted(task, trainer)
-
-
-def train(folder: Path, overrides: tuple[str, ...], *changes: str) -> Path:
-    """Train and record a run in a folder."""
-    config = configure(overrides, *changes)
-    with Run(folder, config, command="python train.py") as run:
-        fit_and_test(config, run)
-    return folder
+    """Fit with changed keys, without recording a run."""
+    return fit_config(configure(overrides, *changes), folder)
 
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """A softmax regression fitted with all callbacks; tests only read it and its events."""
-    silence_lightning()  # this fixture is set up before those of conftest.py
     return fit(tmp_path_factory.mktemp("logged"), SOFTMAX, "logger.history=null")
 
 
@@ -395,7 +353,7 @@ def test_gradient_norm_is_restored_from_the_checkpoint() -> None:
 
 def test_norm_that_overflows_is_omitted(tmp_path: Path) -> None:
     changes = ("model.num_hiddens=[16]", "model.activation=tanh", "optimizer.lr=1e+30", "optimizer.momentum=0")
-    run = train(tmp_path / "run", MLP, *changes)
+    run = train_config(configure(MLP, *changes), tmp_path / "run")
     result = json.loads((run / "result.json").read_text())
     assert result["status"] == "finished"
     assert result["metrics"]["final"]["val/loss"] > 1e25
@@ -422,7 +380,7 @@ def test_convolution_has_no_first_layer_weights() -> None:
 
 
 def test_run_metadata_equals_the_files_in_the_run_directory(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", LINEAR)
+    run = train_config(configure(LINEAR), tmp_path / "run")
     events = load_events(run)
 
     def text(name: str) -> str:
@@ -454,7 +412,7 @@ def test_each_metric_has_one_chart_of_training_and_validation(logged: Fitted) ->
 
 
 def test_resumed_run_does_not_log_the_graph_again(tmp_path: Path) -> None:
-    run = train(tmp_path / "run", SOFTMAX, *only("model_graph"))
+    run = train_config(configure(SOFTMAX, *only("model_graph")), tmp_path / "run")
     dive.train([f"resume={run}", "trainer.max_epochs=2"])
     files = sorted(run.glob("events.*"))
     assert [bool(EventAccumulator(str(file)).Reload().Tags()["graph"]) for file in files] == [True, False]

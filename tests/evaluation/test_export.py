@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.short import FEW_IMAGES
+from tests.short_runs import FEW_IMAGES
 from torch import Tensor, nn
 
 from dive.config.compose import compose_resolved

@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
-from tests.short import shortened
+from tests.short_runs import shortened, train_short
 
-import dive
-from dive.config import compose
 from dive.config.groups import CONFIG_DIR
 from dive.errors import ConfigError, DataError, RunError
 from dive.evaluation.evaluate import metric_deviations
@@ -28,22 +25,6 @@ SIMILAR = (
     *("softmax_regression", "weight_decay"),
 )
 HOUSES = ("experiment=house_tiny", "trainer=cpu", "data.path=mine.csv")
-
-
-@pytest.fixture
-def train_changed(train_once: Train, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Train with changed keys of an experiment's configuration, without composing it anew."""
-
-    def trained(experiment: str, *changes: str) -> Path:
-        run: Path = train_once(*shortened(experiment)).directory
-        config = OmegaConf.merge(OmegaConf.load(run / "config.yaml"), OmegaConf.from_dotlist(list(changes)))
-        assert isinstance(config, DictConfig)
-        job = compose.resolve_config(config), run.with_name("changed")
-        with monkeypatch.context() as patched:
-            patched.setattr(compose, "compose_job", lambda _: job)
-            return dive.train().directory
-
-    return trained
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -106,10 +87,8 @@ def test_the_recorded_number_of_threads_is_used(
     ],
     ids=str,
 )
-def test_the_metrics_of_other_settings_are_reproduced(
-    overrides: tuple[str, ...], train_changed: Callable[..., Path]
-) -> None:
-    loaded = load_run(train_changed("mlp", *overrides))
+def test_the_metrics_of_other_settings_are_reproduced(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    loaded = load_run(train_short(tmp_path / "run", "mlp", *overrides))
     compiled = loaded.task.model._compiled_call_impl is not None
     assert compiled is ("trainer.compile={backend: eager}" in overrides)
     assert loaded.checkpoint == ("last" if "callbacks.best=null" in overrides else "best")
@@ -134,9 +113,9 @@ def test_the_last_checkpoint_of_a_resumed_run_has_its_final_metrics(train: Train
 
 
 def test_other_data_are_resized_for_the_model_and_have_no_recorded_metrics(
-    train_changed: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train_changed("mlp", "data.resize=[14,14]")
+    run = train_short(tmp_path / "run", "mlp", "data.resize=[14,14]")
     few = {"num_train": 8, "num_test": 40, "val_size": 4}
 
     def replace(config: Config, name: str) -> Config:
@@ -180,8 +159,8 @@ def test_a_run_on_several_devices_is_evaluated_on_one(devices: Any, train_once: 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
-def test_a_run_on_an_unavailable_device_can_be_evaluated_on_another(train_changed: Callable[..., Path]) -> None:
-    run = train_changed("linear_regression", "trainer.accelerator=auto")
+def test_a_run_on_an_unavailable_device_can_be_evaluated_on_another(tmp_path: Path) -> None:
+    run = train_short(tmp_path / "run", "linear_regression", "trainer.accelerator=auto")
     environment = json.loads((run / "environment.json").read_text())
     (run / "environment.json").write_text(json.dumps(environment | {"gpus": ["H200"]}))
     with pytest.raises(RunError, match=r"^trainer.accelerator=gpu: .* --accelerator cpu$"):
@@ -313,11 +292,11 @@ def test_other_data_must_fit_the_model(name: str, message: str, train_once: Trai
         load_run(run, name)
 
 
-def test_a_path_that_is_not_a_run_is_described(train_changed: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_run_is_described(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     (tmp_path / "file").write_text("")
-    tuner = train_changed("linear_regression", "find_lr=true")
+    tuner = train_short(tmp_path / "tuner", "linear_regression", "find_lr=true")
     for path, reason in (
         (tmp_path / "sweep", "is a sweep; pass the directory of one of its jobs"),
         (tmp_path / "file", "is a file; pass a run directory"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from tests.short import shortened
+from tests.short_runs import shortened
 
 from dive.callbacks import LearningRateMonitor
 from dive.config.groups import CONFIG_DIR

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tests.evaluation.test_export import EXPERIMENTS, Deviating
-from tests.short import shortened
+from tests.short_runs import shortened
 
 from dive.errors import RunError
 from dive.evaluation.export import TOLERANCE, export_onnx

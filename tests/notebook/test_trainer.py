@@ -3,18 +3,16 @@
 from pathlib import Path
 
 import pytest
-import pytorch_lightning as pl
 import torch
+from tests.short_runs import fit_config, instantiate_all
 from torch import nn
 
 from dive.config.compose import compose_resolved
 from dive.config.groups import CONFIG_DIR
-from dive.data.datamodule import InMemoryDataModule
 from dive.notebook import ProgressBoard, Trainer
 from dive.notebook.trainer import clip_gradients
 from dive.runs.record import Config
 from dive.tasks.task import Task
-from dive.training import instantiate
 
 MODELS = sorted(path.stem for path in (CONFIG_DIR / "model").glob("*.yaml"))
 SMALL = ("data=garments", "data.num_train=288", "data.num_test=64", "data.val_size=64", "data.batch_size=32")
@@ -42,13 +40,6 @@ def compose_small(*overrides: str) -> Config:
     return config
 
 
-def instantiate_all(config: Config) -> tuple[Task, InMemoryDataModule]:
-    """Instantiate task and data from one seed, as a run does."""
-    pl.seed_everything(config["seed"], verbose=False)
-    data = instantiate.instantiate_datamodule(config)
-    return instantiate.instantiate_task(config, data), data
-
-
 def fit_in_notebook(config: Config) -> tuple[Task, Trainer]:
     """Train with the notebook trainer."""
     task, data = instantiate_all(config)
@@ -57,19 +48,11 @@ def fit_in_notebook(config: Config) -> tuple[Task, Trainer]:
     return task, trainer
 
 
-def fit_with_lightning(config: Config, folder: Path) -> tuple[Task, pl.Trainer]:
-    """Train with Lightning, and with the callbacks and loggers of a run."""
-    task, data = instantiate_all(config)
-    trainer = instantiate.instantiate_trainer(config, folder)
-    trainer.fit(task, data)
-    return task, trainer
-
-
 @pytest.mark.parametrize("overrides", [*((f"model={name}",) for name in MODELS), *VARIANTS], ids=",".join)
 def test_weights_and_metrics_equal_lightning_bit_for_bit(overrides: tuple[str, ...], tmp_path: Path) -> None:
     config = compose_small(*overrides)
     ours, trainer = fit_in_notebook(config)
-    theirs, lightning = fit_with_lightning(config, tmp_path)
+    theirs, lightning, _ = fit_config(config, tmp_path)
     weights = ours.state_dict()
     assert weights.keys() == theirs.state_dict().keys()
     for name, weight in theirs.state_dict().items():
@@ -85,7 +68,7 @@ def test_weights_with_clipping_are_close_to_lightning(tmp_path: Path) -> None:
     unclipped, _ = fit_in_notebook(config)
     config["trainer"]["gradient_clip_val"] = 0.5
     ours, _ = fit_in_notebook(config)
-    theirs, _ = fit_with_lightning(config, tmp_path)
+    theirs, _, _ = fit_config(config, tmp_path)
     for name, weight in theirs.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], weight, rtol=1e-6, atol=1e-6)
         assert not torch.allclose(unclipped.state_dict()[name], weight, rtol=1e-3, atol=1e-4)  # clipping matters

@@ -13,52 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from matplotlib.image import imread
-from tests.short import shortened
+from tests.short_runs import shortened, train_short
 
 from dive.data import SyntheticGarments
 from dive.evaluation.loaded_run import load_run
 from dive.evaluation.rebuild import replace_data
 from dive.runs.record import Config
-from dive.runs.run import Run
-from dive.training.fit import fit_and_test
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate.py"
 Call = Callable[..., str]
 Train = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def trained() -> dict[tuple[str, ...], Any]:
-    """The finished runs of `train_once`, by their overrides."""
-    return {}
-
-
-@pytest.fixture
-def train_once(train: Train, trained: dict[tuple[str, ...], Any]) -> Train:
-    """Train like `train`, but the same overrides only once; tests only read the run."""
-
-    def run(*overrides: str) -> Any:
-        if overrides not in trained:
-            trained[overrides] = train(*overrides)
-        return trained[overrides]
-
-    return run
-
-
-@pytest.fixture
-def train_changed(train_once: Train, tmp_path: Path) -> Callable[..., Path]:
-    """Train with changed keys of the trainer, without composing the configuration anew."""
-
-    def run(**changed: object) -> Path:
-        config = yaml.safe_load((train_once(*shortened("mlp")).directory / "config.yaml").read_text())
-        config["trainer"] |= changed
-        with Run(tmp_path / "changed", config, command="python train.py") as entered:
-            fit_and_test(config, entered)
-        return entered.directory
-
-    return run
 
 
 @pytest.fixture
@@ -181,10 +146,8 @@ def test_without_mistakes_nothing_is_plotted(
     assert not (tmp_path / "wrong.png").exists()
 
 
-def test_model_is_exported_for_torch_export_load(
-    train_changed: Callable[..., Path], call: Call, tmp_path: Path
-) -> None:
-    run = train_changed(precision="64-true")
+def test_model_is_exported_for_torch_export_load(call: Call, tmp_path: Path) -> None:
+    run = train_short(tmp_path / "run", "mlp", "trainer.precision=64-true")
     out = call(run, "--torch-export", tmp_path / "out.pt2")
     assert f"torch.export: {tmp_path / 'out.pt2'}: (batch, 1, 28, 28) to logits; verified with batches of" in out
     loaded = load_run(run)
@@ -195,10 +158,8 @@ def test_model_is_exported_for_torch_export_load(
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true"])
-def test_outputs_at_reduced_precision(
-    precision: str, train_changed: Callable[..., Path], call: Call, tmp_path: Path
-) -> None:
-    run = train_changed(precision=precision)
+def test_outputs_at_reduced_precision(precision: str, call: Call, tmp_path: Path) -> None:
+    run = train_short(tmp_path / "run", "mlp", f"trainer.precision={precision}")
     files = {word: tmp_path / word.strip("-") for word in ("--predictions", "--torch-export")}
     call(run, *(word for pair in files.items() for word in pair), "--wrong", tmp_path / "wrong.png")
     table = pd.read_csv(files["--predictions"])
@@ -206,8 +167,8 @@ def test_outputs_at_reduced_precision(
     assert (table["true"] == table["predicted"]).mean() == pytest.approx(recorded["test/acc"], abs=0.011)
 
 
-def test_limited_test_batches_are_reported(train_changed: Callable[..., Path], call: Call) -> None:
-    run = train_changed(limit_test_batches=1)
+def test_limited_test_batches_are_reported(call: Call, tmp_path: Path) -> None:
+    run = train_short(tmp_path / "run", "mlp", "trainer.limit_test_batches=1")
     assert ", limited by trainer.limit_test_batches=1" in call(run)
 
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from tests.short_runs import train_in
 
 import dive
 from dive import train
@@ -37,10 +38,7 @@ def working_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """A finished run, in the folder ``trained``."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(tmp_path_factory.mktemp("trained", numbered=False))
-        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
-        return train(SHORT)
+    return train_in(tmp_path_factory.mktemp("trained", numbered=False), *SHORT)
 
 
 def test_train_returns_metrics_model_and_directory_of_a_recorded_run(trained: TrainResult) -> None:

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from matplotlib.image import imread
+from tests.short_runs import instantiate_all, train_in
 
-import dive
 from dive.config.compose import compose_resolved
-from dive.data.datamodule import InMemoryDataModule
 from dive.errors import RunError
 from dive.runs.csv_io import read_csv
 from dive.runs.record import Config
-from dive.tasks.task import Task
 from dive.training import instantiate
 from dive.training.fit import TrainResult
 from dive.training.lr_finder import find_lr, plot_lr_curve, suggest_lr
@@ -39,16 +36,7 @@ SEARCH = ("find_lr=true", f"tune.find_lr.num_training={STEPS}", "tune.find_lr.ea
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     """A recorded run of the finder."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(tmp_path_factory.mktemp("found"))
-        return dive.train([*GARMENTS, *SEARCH])
-
-
-def instantiate_all(config: Config) -> tuple[Task, InMemoryDataModule]:
-    """Instantiate task and data from one seed, as a run does."""
-    pl.seed_everything(config["seed"], verbose=False)
-    data = instantiate.instantiate_datamodule(config)
-    return instantiate.instantiate_task(config, data), data
+    return train_in(tmp_path_factory.mktemp("found"), *GARMENTS, *SEARCH)
 
 
 def find(config: Config, folder: Path, **arguments: Any) -> float:

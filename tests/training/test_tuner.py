@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
+from tests.short_runs import configure
 
 import dive
-from dive.config import compose
 from dive.config.compose import compose_resolved
 from dive.errors import ConfigError, RunError
-from dive.runs.record import Config
 from dive.sweeps.preflight import find_problems
 from dive.tasks.task import Task
 from dive.training import instantiate, tuner
@@ -36,13 +34,6 @@ RUN_FILES = {
     ".lock",
     ".hydra",
 }
-
-
-def resolve(*overrides: str) -> Config:
-    """Change values of a composed configuration, then resolve and validate it."""
-    config = OmegaConf.merge(compose.compose_config(SMALL), OmegaConf.from_dotlist(list(overrides)))
-    assert isinstance(config, DictConfig)
-    return compose.resolve_config(config)
 
 
 def record_batch_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -176,7 +167,7 @@ def test_a_tuner_run_is_recorded_and_logs_the_command_that_trains(
 )
 def test_an_impossible_tuner_run_is_a_one_line_error_before_it_starts(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        resolve(*overrides)
+        configure(SMALL, *overrides)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -196,7 +187,7 @@ def test_a_run_cannot_be_resumed_with_a_tuner(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_tuner_cannot_be_a_job_of_a_sweep() -> None:
-    assert find_problems([("seed=0", resolve("find_lr=true"))]) == [
+    assert find_problems([("seed=0", configure(SMALL, "find_lr=true"))]) == [
         "find_lr=true: cannot be used in a sweep; remove -m (in seed=0)"
     ]
 
@@ -219,4 +210,4 @@ def test_a_tuner_run_without_result_is_a_failed_run(tmp_path: Path, monkeypatch:
 
 def test_find_lr_must_be_a_boolean() -> None:
     with pytest.raises(ConfigError, match=r"^find_lr=flase: must be true or false$"):
-        resolve("find_lr=flase")
+        configure(SMALL, "find_lr=flase")

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
+from tests.short_runs import train_in
 
 import dive
 from dive.runs import checkpoint_io
@@ -49,10 +50,7 @@ def test_the_installed_lightning_has_all_names() -> None:
 @pytest.fixture(scope="module")
 def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a run of two epochs with the fast loop."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(tmp_path_factory.mktemp("fast"))
-        patched.setattr("dive.loggers.history.plot_curves", lambda _, path: path.touch())
-        return dive.train(TWO_EPOCHS).directory
+    return train_in(tmp_path_factory.mktemp("fast"), *TWO_EPOCHS).directory
 
 
 def test_the_fallback_gives_the_same_weights_and_metrics_bit_for_bit(
