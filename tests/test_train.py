@@ -176,13 +176,14 @@ def test_debug_profile_writes_a_profile(train: Callable[..., Any]) -> None:
 
 
 def test_precision_and_compile_are_options(tmp_path: Path) -> None:
-    def accuracy(*changes: str) -> float:
-        return float(fit_config(configure(SOFTMAX, *changes), tmp_path).trainer.callback_metrics["val/acc"])
+    def accuracy(name: str, *changes: str) -> float:
+        fitted = fit_config(configure(SOFTMAX, *changes), tmp_path / name)
+        return float(fitted.trainer.callback_metrics["val/acc"])
 
-    full = accuracy()
-    assert accuracy("trainer.precision=bf16-mixed") == pytest.approx(full, abs=0.05)
-    assert accuracy("trainer.compile={backend: eager}") == pytest.approx(full, abs=1e-6)
-    assert set(weights(tmp_path)) == {"model.net.1.weight", "model.net.1.bias"}
+    full = accuracy("full")
+    assert accuracy("precision", "trainer.precision=bf16-mixed") == pytest.approx(full, abs=0.05)
+    assert accuracy("compiled", "trainer.compile={backend: eager}") == pytest.approx(full, abs=1e-6)
+    assert set(weights(tmp_path / "compiled")) == {"model.net.1.weight", "model.net.1.bias"}
 
 
 @pytest.mark.slow
