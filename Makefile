@@ -31,10 +31,10 @@ test-latest: ## run the tests with the newest allowed releases instead of the lo
 	@OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -m "not slow" --numprocesses 2 $(ARGS)
 
 test-slow: $(INSTALLED) ## run the slow tests: sweeps, several processes, deferred imports, a renamed project
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal $(ARGS)
 
 test-faults: $(INSTALLED) ## run the fault-injection tests: full disks, kills, corrupt files (some need root)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/faults --numprocesses 2 --dist worksteal $(ARGS)
 
 test-slurm: $(INSTALLED) ## run the SLURM tests on a local cluster (needs root, slurm-wlm and munge)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/slurm $(ARGS)

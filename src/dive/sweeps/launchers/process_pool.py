@@ -17,7 +17,13 @@ from typing import Any
 import cloudpickle
 
 # Imported once by the fork server, so that a process starts in hundredths of a second, not in ten seconds.
-PRELOADED = ["dive.training.instantiate", "dive.training.result", "dive.runs.run"]
+PRELOADED = [
+    "dive.training.instantiate",
+    "dive.training.result",
+    "dive.runs.run",
+    "dive.visualization.plots",
+    "torch.utils.tensorboard",
+]
 GRACE_PERIOD_S = 10.0  # between SIGTERM and SIGKILL, to save and exit
 
 
