@@ -150,7 +150,7 @@ def become_nobody() -> None:
     LastCheckpoint.on_train_start = on_train_start  # type: ignore[method-assign]
 
 
-@pytest.mark.fault(3, "kill -9 during a save", "a process that saves continuously, killed at 50 random moments")
+@pytest.mark.fault(3, "kill -9 during a save", "a process that saves continuously, killed at 25 random moments")
 def test_checkpoint_can_be_loaded_after_every_kill(
     train_in_subprocess: Any, send_signal: Any, differences: Differences, outcome: Callable[[str], None]
 ) -> None:
@@ -159,7 +159,7 @@ def test_checkpoint_can_be_loaded_after_every_kill(
     path = interrupted.directory / "checkpoints" / "last.ckpt"
     checkpoint, generator = checkpoint_io.load_checkpoint(path), random.Random(0)
     interrupted_saves = 0
-    for _ in range(50):
+    for _ in range(25):
         writer = get_context("fork").Process(target=save_continuously, args=(checkpoint, path))
         writer.start()
         time.sleep(0.02 + 0.03 * generator.random())
@@ -167,7 +167,7 @@ def test_checkpoint_can_be_loaded_after_every_kill(
         writer.join()
         interrupted_saves += len(list(path.parent.glob(".*.part")))
         assert checkpoint_io.load_checkpoint(path)["global_step"] == 17
-    assert interrupted_saves > 10, "most kills must interrupt a save"
+    assert interrupted_saves > 5, "most kills must interrupt a save"
     resumed = train_in_subprocess(f"resume={interrupted.directory}", directory=interrupted.directory)
     assert resumed.result["status"] == "finished", resumed.output
     assert not list(path.parent.glob(".*")), "temporary files are removed"

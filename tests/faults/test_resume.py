@@ -23,9 +23,14 @@ MOMENTS = {
 
 
 @pytest.mark.fault(2, "SIGTERM, with dropout, momentum and a scheduler", "os.kill within a step; resume=")
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    ("num_workers", "moments"),
+    [(0, list(MOMENTS)), (2, ["in the middle of an epoch", "in the last step of an epoch", "in validation"])],
+    ids=["0 workers", "2 workers"],
+)
 def test_run_interrupted_anywhere_resumes_bit_identically(
     num_workers: int,
+    moments: list[str],
     train_in_subprocess: Any,
     send_signal: Any,
     differences: Differences,
@@ -34,7 +39,8 @@ def test_run_interrupted_anywhere_resumes_bit_identically(
     workers = f"data.num_workers={num_workers}"
     uninterrupted = train_in_subprocess(workers)
     assert uninterrupted.result["status"] == "finished", uninterrupted.output
-    for moment, (stage, step) in MOMENTS.items():
+    for moment in moments:
+        stage, step = MOMENTS[moment]
         interrupted = train_in_subprocess(workers, do=send_signal(signal.SIGTERM, stage, step))
         assert interrupted.exit == "exited with status 143", (moment, interrupted.output)
         assert interrupted.result["status"] == "interrupted"
@@ -43,7 +49,7 @@ def test_run_interrupted_anywhere_resumes_bit_identically(
         assert differences(uninterrupted.directory, interrupted.directory) == [], moment
     outcome(
         f"{num_workers} workers: weights, optimizer, random numbers, metrics.csv, TensorBoard and result.json are "
-        f"bit-identical to those of an uninterrupted run; interrupted {', '.join(MOMENTS)}"
+        f"bit-identical to those of an uninterrupted run; interrupted {', '.join(moments)}"
     )
 
 

@@ -106,9 +106,8 @@ def test_worker_start_method_does_not_change_the_results(
     short = (*sizes, "trainer=cpu", "trainer.max_epochs=2", "model.dropout=0.3")
     results = {}
     setups = {"no workers": (), "no workers again": ()} | {
-        f"{start}{again}": ("data.num_workers=2", f"data.worker_start={start}")
-        for start in ("fork", "forkserver", "spawn")
-        for again in ("", " again")
+        way: ("data.num_workers=2", f"data.worker_start={way.removesuffix(' again')}")
+        for way in ("fork", "fork again", "forkserver", "forkserver again", "spawn")
     }
     for way, arguments in setups.items():
         directory = train(*short, *arguments).directory
