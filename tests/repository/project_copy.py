@@ -1,6 +1,7 @@
 """A copy of the project in a temporary folder, for tests that extend or rename it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,3 +58,9 @@ class ProjectCopy:
     def python(self, *arguments: str, cwd: Path | None = None, **environment: str) -> str:
         """Run Python as `run` does."""
         return self.run(sys.executable, *arguments, cwd=cwd, **environment)
+
+    def run_tests(self, expression: str) -> str:
+        """Collect all fast tests and run those that an expression of ``pytest -k`` selects; all must pass."""
+        out = self.python("-m", "pytest", "-rA", "-p", "no:cacheprovider", "-m", "not slow", "-k", expression)
+        assert re.search(r"\b\d+ passed", out)
+        return out

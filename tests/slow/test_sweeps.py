@@ -18,7 +18,7 @@ from dive.sweeps.job import HPARAMS_FILE
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("data=garments", "data.num_train=1024", "data.num_test=256", "data.val_size=256", "trainer=cpu")
-COMMAND = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp", *SMALL]
+COMMAND = [sys.executable, str(ROOT / "train.py"), "-m", "model=mlp", "callbacks=lean", *SMALL]
 
 
 @pytest.fixture(autouse=True)

@@ -59,21 +59,16 @@ def test_all_jobs_of_a_sweep_finish(project: ProjectCopy) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("directory", "command"),
     [
-        ("evaluate.py", "seed=0", "--predictions", "{tmp}/predictions.csv", "--torch-export", "{tmp}/model.pt2"),
-        ("reproduce.py", "seed=0", "--into", "{tmp}/again"),
-        ("compare.py", "seed=0", "seed=1", "--picture", "{tmp}/compare.png"),
-        ("sweep_report.py", "."),
+        (".", "scripts/evaluate.py multirun/seeds/seed=0 --predictions {tmp}/a.csv --torch-export {tmp}/a.pt2"),
+        ("multirun/seeds", "../../scripts/reproduce.py seed=0 --into {tmp}/again"),
+        (".", "scripts/compare.py multirun/seeds/seed=0 multirun/seeds/seed=1 --picture {tmp}/compare.png"),
+        ("multirun/seeds", "../../scripts/sweep_report.py ."),
     ],
-    ids=lambda arguments: arguments[0],
+    ids=["evaluate", "reproduce", "compare", "sweep_report"],
 )
-@pytest.mark.parametrize("start", ["root", "sweep"])
 def test_script_imports_the_package_from_any_directory(
-    start: str, arguments: tuple[str, ...], project: ProjectCopy, tmp_path: Path
+    directory: str, command: str, project: ProjectCopy, tmp_path: Path
 ) -> None:
-    sweep = project.root / "multirun" / "seeds"
-    script, *words = (word.format(tmp=tmp_path) for word in arguments)
-    if start == "root":
-        words = [str(sweep / word) if (sweep / word).exists() else word for word in words]
-    project.python(str(project.root / "scripts" / script), *words, cwd=sweep if start == "sweep" else project.root)
+    project.python(*command.format(tmp=tmp_path).split(), cwd=project.root / directory)
