@@ -12,7 +12,8 @@ from dive.sweeps.launchers.resources import ResourceShare, allocate, visible_gpu
 
 
 def fake_machine(monkeypatch: pytest.MonkeyPatch, cores: int, gpus: tuple[str, ...] = ()) -> None:
-    """Replace the detected cores and GPUs."""
+    """Replace the detected cores and GPUs; do not limit the threads."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(resources, "available_cpus", lambda: cores)
     monkeypatch.setattr(resources, "visible_gpus", lambda: gpus)
 
@@ -32,6 +33,13 @@ def test_cores_are_divided_among_workers(
 ) -> None:
     fake_machine(monkeypatch, cores=8)
     assert allocate(workers, ["cpu"]) == expected
+
+
+@pytest.mark.parametrize(("limit", "threads"), [("1", 1), ("3", 3), ("16", 8), ("0", 1), ("", 8), ("4,2", 8)])
+def test_omp_num_threads_limits_the_threads(limit: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_machine(monkeypatch, cores=8)
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert allocate(1, ["cpu"]) == ResourceShare(1, threads)
 
 
 def test_default_without_gpus_is_one_job_per_core(

@@ -30,7 +30,7 @@ class ResourceShare:
 
 
 def allocate(max_workers: int | None, accelerators: Sequence[str | None]) -> ResourceShare:
-    """Divide this machine among jobs.
+    """Divide this machine among jobs; no job gets more threads than OMP_NUM_THREADS, as in a single run.
 
     Args:
         max_workers: number of jobs at a time; None means one per GPU if jobs use GPUs, else one per core.
@@ -43,7 +43,9 @@ def allocate(max_workers: int | None, accelerators: Sequence[str | None]) -> Res
         raise ConfigError(f"hydra.launcher.max_workers={max_workers}: must be an integer of at least 1, or null")
     gpus = () if set(accelerators) <= {"cpu"} else visible_gpus()
     workers = max_workers or len(gpus) or available_cpus()
-    return ResourceShare(workers, max(1, available_cpus() // workers), gpus)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    threads = min(available_cpus() // workers, int(limit) if limit.isdecimal() else available_cpus())
+    return ResourceShare(workers, max(1, threads), gpus)
 
 
 def available_cpus() -> int:
