@@ -315,6 +315,7 @@ def test_fit_can_be_interrupted_repeatedly(
     assert load_comparable(tmp_path / "resumed") == uninterrupted.last
 
 
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # there is no validation
 def test_fit_with_dataloader_workers_resumes(tmp_path: Path) -> None:
     seed(0)
     uninterrupted = Run(tmp_path / "uninterrupted", data=examples(num_workers=2), limit_val_batches=0)
@@ -412,6 +413,18 @@ def test_validating_a_checkpoint_keeps_random_state_and_logged_rows(tmp_path: Pa
     assert {step: run.history.rows[step] for step in rows if step < 17} == {
         step: row for step, row in rows.items() if step < 17
     }
+
+
+def test_means_are_restored_to_the_device_of_the_module(tmp_path: Path) -> None:
+    trainer = Run(tmp_path / "run").trainer
+    task = NoisyTask()
+    task.means["train"].update(torch.tensor(1.0), torch.ones(4, 1), torch.ones(4, 1))
+    callback = ExactResume()
+    callback.on_load_checkpoint(trainer, task, {"means": task.means["train"].state_dict(), "global_step": 18})
+    callback.on_train_start(trainer, task.to("meta"))
+    task.means["train"].update(*(torch.ones(shape, device="meta") for shape in [(), (4, 1), (4, 1)]))
+    assert task.means["train"].loss_sum().device.type == "meta"
+    assert {value.device.type for value in task.means["train"].compute().values()} == {"meta"}
 
 
 # The state of Lightning's loops.

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -277,6 +278,21 @@ def test_model_that_cannot_be_traced_is_trained_with_a_warning(
     assert "graph" not in tags(tmp_path)
     warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warned == ["the model graph is not logged to TensorBoard because tracing failed: no such operator"]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("category", [DeprecationWarning, FutureWarning])  # of torch 2.11; of later releases
+def test_graph_is_logged_although_tracing_is_deprecated(
+    category: type[Warning], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def trace(*args: Any, **settings: Any) -> Any:
+        warnings.warn("`torch.jit.trace` is deprecated. Please switch to `torch.compile`", category, stacklevel=2)
+        return original(*args, **settings)
+
+    original = torch.jit.trace
+    monkeypatch.setattr("torch.jit.trace", trace)
+    fit(tmp_path, SOFTMAX)
+    assert "graph" in tags(tmp_path)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -150,7 +150,7 @@ def test_slow_servers_hit_the_total_timeout(response: Any, serve: Any, monkeypat
         ("file:///etc/passwd", "unknown url type: file"),
         ("ftp://127.0.0.1/file", "unknown url type: ftp"),
         ("http://[::1/file", "Invalid IPv6 URL"),
-        (f"http://{'a' * 70}/file", "encoding with 'idna' codec failed (UnicodeError: label too long)"),
+        (f"http://{'a' * 70}/file", "label too long"),
         ("http://", "no host given"),
     ],
 )
@@ -158,7 +158,8 @@ def test_unreachable_and_invalid_urls_raise_errors(url: str, reason: str, monkey
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DataError) as caught:
         download.download(url, 1, 1)
-    assert str(caught.value).startswith(f"{url}: {reason}")
+    assert str(caught.value).startswith(f"{url}: ")
+    assert reason in str(caught.value)
 
 
 def test_the_download_thread_ends_after_the_timeout(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

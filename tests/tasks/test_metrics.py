@@ -131,7 +131,7 @@ def test_means_are_bit_exact_after_resuming_within_an_epoch() -> None:
         if i == 23:
             content = io.BytesIO()
             torch.save(first.state_dict(), content)
-            second.load_state_dict(torch.load(io.BytesIO(content.getvalue()), weights_only=True))
+            second.load_state_dict(torch.load(io.BytesIO(content.getvalue()), weights_only=True), "cpu")
             assert second.num_examples == 23 * 4
         for means in (uninterrupted, first if i < 23 else second):
             means.update(*batch)
@@ -145,5 +145,5 @@ def test_state_between_epochs_is_empty() -> None:
     means.update(*batches(1)[0])
     means.compute()
     assert repr(means.state_dict()) == repr(empty)
-    means.load_state_dict(means.state_dict())
+    means.load_state_dict(means.state_dict(), "cpu")
     assert means.compute() == {}

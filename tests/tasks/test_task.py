@@ -232,6 +232,18 @@ def test_same_fit_twice_is_equal_bit_for_bit(fit: Callable[..., Any]) -> None:
     assert metrics[0] == metrics[1]
 
 
+def test_gradients_are_copied_before_validation_if_it_may_overwrite_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = regression(nn.Linear(2, 1))
+    task.model.weight.grad = gradient = torch.ones(1, 2)
+    task.on_validation_model_zero_grad()
+    assert task.model.weight.grad is gradient
+    monkeypatch.setattr("dive.tasks.task.may_reuse_outputs", lambda _: True)  # as with CUDA graphs
+    task.on_validation_model_zero_grad()
+    gradient.zero_()
+    assert torch.equal(task.model.weight.grad, torch.ones(1, 2))
+    assert task.model.bias.grad is None
+
+
 def test_different_seeds_give_different_weights(tmp_path: Path) -> None:
     weights = []
     for seed in (0, 1):

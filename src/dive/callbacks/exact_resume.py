@@ -60,7 +60,7 @@ class ExactResume(pl.Callback):
         if "random" in self._state:
             set_rng_state(self._state["random"])
         if "means" in self._state:
-            pl_module.means["train"].load_state_dict(self._state["means"])
+            pl_module.means["train"].load_state_dict(self._state["means"], pl_module.device)
         self._state = {}
 
 

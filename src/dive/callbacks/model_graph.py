@@ -22,7 +22,7 @@ class ModelGraph(pl.Callback):
         """Trace an uncompiled copy of the model on one example; a resumed run has already logged the graph."""
         with summary_writers(trainer) as writers, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # TensorBoard needs torch.jit.trace, which is deprecated and warns about data-dependent control flow.
-            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
             warnings.simplefilter("ignore", TracerWarning)
             warnings.filterwarnings("ignore", "The input to trace is already a ScriptModule")
             if not writers or trainer.global_step > 0:

@@ -17,6 +17,7 @@ LOG_LEVELS = {
 
 # Lightning's warnings that do not apply to dive, and why.
 IRRELEVANT_WARNINGS = (
+    r".*(GPU|MPS) available but not used.*",  # trainer=cpu is a choice
     r".*does not have many workers.*",  # data is in memory: a worker would only copy it
     r".*is smaller than the logging interval.*",  # tasks log once per epoch, never per step
     r".*isinstance\(treespec, LeafSpec\).*",  # Lightning 2.6 with newer versions of torch

@@ -84,12 +84,17 @@ class MeanMetrics:
             "values": {name: torch.cat(values) for name, values in self._values.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state; the means stay the same bit for bit, since everything is summed at the end."""
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device | str) -> None:
+        """Restore the state; the means stay the same bit for bit, since everything is summed at the end.
+
+        Args:
+            state: as returned by `state_dict`, on any device: checkpoints are loaded to the CPU.
+            device: where the next batches will be.
+        """
         self.reset()
-        self._losses = [] if state["losses"] is None else list(state["losses"].unbind())
+        self._losses = [] if state["losses"] is None else list(state["losses"].to(device).unbind())
         self._sizes = state["sizes"].tolist()
-        self._values = {name: [values] for name, values in state["values"].items()}
+        self._values = {name: [values.to(device)] for name, values in state["values"].items()}
 
     def compute(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
         """Return the means so far, empty without examples, and reset.

@@ -125,6 +125,9 @@ class Task(pl.LightningModule, ABC):
 
     def on_validation_model_zero_grad(self) -> None:
         """Keep the gradients of the last step, which callbacks log at the end of the epoch."""
+        if may_reuse_outputs(self.model):  # with CUDA graphs, validation also overwrites the gradients
+            for parameter in self.parameters():
+                parameter.grad = None if parameter.grad is None else parameter.grad.clone()
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics of the epoch."""
