@@ -25,7 +25,7 @@ DOCUMENT = """# Benchmarks
 Written by `make bench`. dive runs with all its defaults: TensorBoard, checkpoints, metrics.csv, accuracy and the
 NaN check. The two sides of a row run alternately, in pairs, and the ratio of dive to the baseline is the median
 over the pairs. Timings are noisy, so a comparison that appears in two tables has two slightly different ratios. A
-ratio must not exceed its bound. An empty cell was not measured because a device or a package is missing.
+ratio must not exceed its bound. An empty cell was not measured: a device or a package is missing, or it failed.
 
 Measured on {machine}.
 
@@ -79,6 +79,13 @@ def write_report(sections: Sequence[str]) -> None:
         block = rf"\g<1>{content}\n\nMeasured on {machine()}.\n\g<2>"
         page = ROOT / name
         page.write_text(re.sub(r"(?s)(<!-- bench -->\n).*?(<!-- /bench -->)", block, page.read_text()))
+
+
+def previous_section(title: str) -> str:
+    """The section of docs/benchmarks.md as it is, or an empty string."""
+    path = ROOT / "docs" / "benchmarks.md"
+    _, heading, content = (path.read_text() if path.exists() else "").partition(f"## {title}\n")
+    return (heading + content.partition("\n## ")[0]).rstrip("\n")
 
 
 def machine() -> str:

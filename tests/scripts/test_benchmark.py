@@ -167,12 +167,18 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, project: Path) -> Callable[..., A
 
 
 @pytest.mark.slow
-def test_report_holds_the_measured_values(benchmark: Callable[..., Any], project: Path) -> None:
+def test_report_holds_the_measured_values(
+    benchmark: Callable[..., Any], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (project / "docs" / "benchmarks.md").write_text("# Benchmarks\n\nold\n\n## GPU\n\nmeasured elsewhere\n")
     assert benchmark(1.05) == 0
     written = (project / "docs" / "benchmarks.md").read_text()
     assert "| dive | loop | 1.05 s | 1 s | 1.05 | 1.05 to 1.05 (2) | 1.10: met |" in written
     assert "| examples | 32 |" in written
     assert torch.__version__ in written
+    assert written.endswith("\n\n## GPU\n\nmeasured elsewhere\n")
+    assert "old" not in written
     assert (project / "docs" / "figures" / "growth.png").read_bytes().startswith(b"\x89PNG")
     readme = (project / "README.md").read_text()
     assert readme.startswith("before\n<!-- bench -->\n| dive | baseline |")
