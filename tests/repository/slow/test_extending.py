@@ -48,6 +48,8 @@ def test_added_model_and_data_set_train(
 
 
 def test_remaining_tests_pass(project: ProjectCopy) -> None:
-    out = project.run_tests("layout or test_conf or models or skip_mlp or two_moons")
+    out = project.run_tests(
+        "layout or models or skip_mlp or two_moons or (test_conf and (model or data or experiment))"
+    )
     assert "skip_mlp" in out
     assert "two_moons" in out
