@@ -85,9 +85,7 @@ class Task(pl.LightningModule, ABC):
         outputs = model(inputs)
         self.validate_shapes(outputs, targets)
         loss = self.loss(outputs, targets)
-        detached = outputs.detach()
-        if may_reuse_outputs(model):
-            detached = detached.clone()
+        detached = outputs.detach().clone() if may_reuse_outputs(model) else outputs.detach()
         self.means[stage].update(loss.detach(), detached, targets)
         return loss
 
