@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from omegaconf import read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from dive.config.groups import validate_group_choices
-from dive.config.naming import job_defining_overrides
+from dive.config.naming import default_sweep_name, job_defining_overrides, validate_sweep_name
 from dive.config.renamed_keys import validate_override_keys
 from dive.config.resume_override import expand_resume_override
 from dive.errors import RunError, UserError, format_error
@@ -113,12 +112,12 @@ def validate_argv(argv: list[str]) -> list[str]:
 
 
 def assign_sweep_name(argv: list[str]) -> list[str]:
-    """Name an unnamed sweep after the current time, to the microsecond; leave single runs unchanged.
+    """Add the name of an unnamed sweep; leave single runs unchanged.
 
     Also move `-m` to the front, because argparse rejects it after overrides.
 
     Raises:
-        RunError: the given name is not a valid directory name, or `resume=` is set.
+        RunError: the given name is invalid, or `resume=` is set.
     """
     if SWEEP_FLAGS.isdisjoint(argv):
         return argv
@@ -127,7 +126,6 @@ def assign_sweep_name(argv: list[str]) -> list[str]:
         raise RunError("resume= resumes a single run; to resume a sweep, rerun its command with sweep=NAME")
     argv = [argv[0], *sorted(argv[1:], key=lambda arg: arg not in SWEEP_FLAGS)]
     if name is None:
-        return [*argv, f"sweep={datetime.now():%Y-%m-%d_%H-%M-%S-%f}"]
-    if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
-        raise RunError(f"sweep={name!r}: must consist of at most 100 letters, digits and . _ + -")
+        return [*argv, f"sweep={default_sweep_name()}"]
+    validate_sweep_name(name)
     return argv

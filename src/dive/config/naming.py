@@ -1,8 +1,11 @@
-"""Job names: the overrides that vary, as a safe directory name."""
+"""Names of sweeps, and of their jobs: the overrides that vary, as a safe directory name."""
 
 import hashlib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+
+from dive.errors import RunError
 
 MANIFEST = "sweep.json"  # the file that marks a directory as a sweep
 
@@ -10,6 +13,17 @@ MAX_NAME_LENGTH = 120  # characters; file systems allow 255 bytes, and event and
 
 # Overrides that control how a sweep is run rather than what a job computes.
 SWEEP_LEVEL_KEYS = re.compile(r"(hydra[./]|(sweep|launcher|sweeper|resume)[.=])")
+
+
+def default_sweep_name() -> str:
+    """The name of an unnamed sweep: the current time, to the microsecond."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S-%f}"
+
+
+def validate_sweep_name(name: str) -> None:
+    """Raise RunError if a sweep cannot have this name, which is also the name of its directory."""
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
+        raise RunError(f"sweep={name!r}: must consist of at most 100 letters, digits and . _ + -")
 
 
 def job_defining_overrides(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from dive.lazy.private_api import CURRENT_HOOK, may_reuse_outputs
 from dive.tasks.epoch_logging import log_epoch_metrics
 from dive.tasks.losses import l2_penalty
-from dive.tasks.metrics import MeanMetrics
+from dive.tasks.mean_metrics import MeanMetrics
 from dive.tasks.optim import split_weight_decay_params
 
 Batch = tuple[Tensor, Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dive.tasks import metrics
-from dive.tasks.metrics import MeanMetrics
+from dive.tasks.mean_metrics import MeanMetrics
 
 
 def compute_metrics(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
