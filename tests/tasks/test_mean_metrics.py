@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dive.tasks import metrics
+from dive.tasks import mean_metrics
 from dive.tasks.mean_metrics import MeanMetrics
 
 
@@ -18,7 +18,7 @@ def compute_metrics(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 @pytest.fixture(params=[1, 50, 2**18], ids=lambda size: f"buffer {size}")
 def buffer_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Compute metrics for each batch, for a few batches at a time, or once at the end."""
-    monkeypatch.setattr(metrics, "MAX_BUFFERED", request.param)
+    monkeypatch.setattr(mean_metrics, "MAX_BUFFERED", request.param)
     return int(request.param)
 
 
@@ -47,7 +47,7 @@ def test_smaller_last_batch_is_weighted_by_its_size() -> None:
 def test_means_do_not_depend_on_the_buffer_size(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = []
     for numbers in (1, 50, 2**18):
-        monkeypatch.setattr(metrics, "MAX_BUFFERED", numbers)
+        monkeypatch.setattr(mean_metrics, "MAX_BUFFERED", numbers)
         means = MeanMetrics(compute_metrics)
         for batch in batches(200, size=32):
             means.update(*batch)
@@ -56,7 +56,7 @@ def test_means_do_not_depend_on_the_buffer_size(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_buffer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "MAX_BUFFERED", 50)
+    monkeypatch.setattr(mean_metrics, "MAX_BUFFERED", 50)
     sizes: list[int] = []
 
     def record(outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
