@@ -19,7 +19,7 @@ EMBEDDED = {
     "One epoch": "README.md",
     "Operations of the book": "docs/linear_regression.md",
 }
-HEADER = ["dive", "baseline", "dive", "baseline", "ratio", "quartiles (pairs)", "bound"]
+HEADER = ["what", "compared with", "dive", "baseline", "ratio", "quartiles (pairs)", "bound"]
 DOCUMENT = """# Benchmarks
 
 Written by `make bench`. dive runs with all its defaults: TensorBoard, checkpoints, metrics.csv, accuracy and the

@@ -75,7 +75,7 @@ def test_every_target_in_conf_is_allowed(path: str) -> None:
     ],
 )
 def test_target_with_side_effects_is_not_allowed(path: str) -> None:
-    with pytest.raises(ConfigError, match=r"allowed are classes in|does not exist"):
+    with pytest.raises(ConfigError, match=r"allowed targets are classes in|does not exist"):
         resolve_target(path)
 
 
@@ -129,7 +129,7 @@ def test_project_can_allow_its_own_package(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match=r"^model\.width=w: must be an integer$"):
         validate_config({"model": {"_target_": "our_team.model", "width": "w"}})
     for path in ("our_team._model", "our_team.os", "our_teams.model"):
-        with pytest.raises(ConfigError, match=r"allowed are classes in .*, and everything in our_team"):
+        with pytest.raises(ConfigError, match=r"allowed targets are classes in .*, and everything in our_team"):
             resolve_target(path)
 
 

@@ -67,7 +67,9 @@ def test_target_below_an_allowed_name_is_resolved(path: str, target: object) -> 
 )
 def test_other_target_is_rejected_with_the_allowed_names(path: str) -> None:
     (line,) = problems({"model": {"_target_": path}})
-    assert line.startswith(f"model._target_={path}: not allowed; allowed are classes in dive.callbacks.*, ")
+    assert line.startswith(
+        f"model._target_={path}: not allowed; the allowed targets are classes in dive.callbacks.*, "
+    )
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ def test_error_for_damaged_file_and_archive(folder: Path) -> None:
     for name in (IMAGES, f"{IMAGES}.gz"):
         (folder / name).write_bytes(b"damaged")
     assert error_message(folder, IMAGES) == (
-        f"{folder / IMAGES} is damaged: its SHA-256 is not that of the published file, and so is {IMAGES}.gz. "
+        f"{folder / IMAGES} and {IMAGES}.gz are damaged: "
+        "their SHA-256 checksums do not match the published files. "
     )
 
 

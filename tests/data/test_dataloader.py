@@ -2,8 +2,11 @@
 
 import multiprocessing
 import random
+import re
+import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,3 +220,16 @@ def test_broken_connection_with_live_workers_is_reraised(monkeypatch: Any) -> No
         list(training_dataloader(2)._load_in_workers(batches))
     batches._workers[0].kill()
     batches._workers[0].join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_ctrl_c_does_not_reach_workers_even_before_they_can_ignore_it() -> None:
+    batches = iter(training_dataloader(num_workers=2))
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        status = Path("/proc", str(worker.pid), "status").read_text()
+        blocked = int(re.search(r"SigBlk:\s+(\w+)", status)[1], 16)  # type: ignore[index]
+        assert blocked & 1 << (signal.SIGINT - 1)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert len(list(batches)) == 3

@@ -49,7 +49,7 @@ def test_cgroup_limit(cgroup: Path, limit: str, used: str) -> None:
     [
         (
             ("data=garments", "data.resize=[20000,20000]"),
-            r"data=garments: needs 22937\.7 GB of memory, and .* data\.resize",
+            r"data=garments: needs 22937\.7 GB of memory, but only .* data\.resize",
         ),
         (
             ("data=synthetic_regression", "data.num_train=10000000000000"),

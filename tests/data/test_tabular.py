@@ -123,7 +123,7 @@ def test_split_depends_on_split_seed_and_leaves_a_row_in_each_split(tmp_path: Pa
         ("x,y\n1,2\n3,b\n", "y", "line 3: y must be a number below 1e38, got b"),
         ("x,y\n1,2\n\n\n4,\n", "y", "line 5: y must be a number below 1e38, got nan"),
         ("x,y\n1,2\n3,1e300\n", "y", "line 3: y must be a number below 1e38, got 1e+300"),
-        ("x,y\n0,1,2\n1,3,4\n", "y", "a line has more fields than the first line names"),
+        ("x,y\n0,1,2\n1,3,4\n", "y", "a line has more fields than the header"),
         ("x,y\n1,2\n3,\n", "y", "line 3: y must be a number below 1e38, got nan"),
         ("x,y\ninf,2\n3,4\n", "y", "line 2: x must be a number below 1e38, got inf"),
     ],

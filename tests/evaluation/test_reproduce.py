@@ -316,7 +316,7 @@ def test_at_revision_runs_the_recorded_code(
     reproduce(run, tmp_path / "again", at_revision=True)
     assert (tmp_path / "again" / "code.diff").read_bytes() == recorded_patch
     assert json.loads((tmp_path / "again" / "environment.json").read_text())["git_revision"] == head
-    assert "missing, since untracked files are not recorded: mine.py" in capfd.readouterr().out
+    assert "not available (untracked files are not recorded): mine.py" in capfd.readouterr().out
     assert subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout == trees
     weights = [
         checkpoint_io.load_checkpoint(path / "checkpoints" / "last.ckpt")["state_dict"]

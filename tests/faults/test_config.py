@@ -104,7 +104,7 @@ def places(evil: dict[str, Any]) -> list[dict[str, Any]]:
 
 def shorten(line: str) -> str:
     """Remove the list of allowed names."""
-    return line.partition("; allowed are")[0]
+    return line.partition("; the allowed targets are")[0]
 
 
 def test_payload_works(tmp_path: Path) -> None:

@@ -24,24 +24,28 @@ MOMENTS = {
 
 @pytest.mark.fault(2, "SIGTERM, with dropout, momentum and a scheduler", "os.kill within a step; resume=")
 @pytest.mark.parametrize(
-    ("num_workers", "moments"),
-    [(0, list(MOMENTS)), (2, ["in the middle of an epoch", "in the last step of an epoch", "in validation"])],
+    ("num_workers", "callbacks", "moments"),
+    [
+        (0, "default", list(MOMENTS)),
+        (2, "lean", ["in the middle of an epoch", "in the last step of an epoch", "in validation"]),
+    ],
     ids=["0 workers", "2 workers"],
 )
 def test_run_interrupted_anywhere_resumes_bit_identically(
     num_workers: int,
+    callbacks: str,
     moments: list[str],
     train_in_subprocess: Any,
     send_signal: Any,
     differences: Differences,
     outcome: Callable[[str], None],
 ) -> None:
-    workers = f"data.num_workers={num_workers}"
-    uninterrupted = train_in_subprocess(workers)
+    settings = (f"callbacks={callbacks}", f"data.num_workers={num_workers}")
+    uninterrupted = train_in_subprocess(*settings)
     assert uninterrupted.result["status"] == "finished", uninterrupted.output
     for moment in moments:
         stage, step = MOMENTS[moment]
-        interrupted = train_in_subprocess(workers, do=send_signal(signal.SIGTERM, stage, step))
+        interrupted = train_in_subprocess(*settings, do=send_signal(signal.SIGTERM, stage, step))
         assert interrupted.exit == "exited with status 143", (moment, interrupted.output)
         assert interrupted.result["status"] == "interrupted"
         resumed = train_in_subprocess(f"resume={interrupted.directory}", directory=interrupted.directory)
@@ -91,9 +95,7 @@ def test_finished_training_is_not_restarted(
 def test_events_before_truncation_are_readable_after_resume(
     train_in_subprocess: Any, send_signal: Any, outcome: Callable[[str], None]
 ) -> None:
-    interrupted = train_in_subprocess(
-        "callbacks=lean", do=send_signal(signal.SIGTERM, "train", 25)
-    )  # truncates scalars only
+    interrupted = train_in_subprocess(do=send_signal(signal.SIGTERM, "train", 25))
     (events,) = interrupted.directory.glob("events.*")
     before = EventAccumulator(str(events)).Reload().Scalars("train/loss")
     events.write_bytes(events.read_bytes()[: int(0.6 * events.stat().st_size)])

@@ -15,7 +15,15 @@ import pytest
 from dive.runs import checkpoint_io
 
 TRAIN = str(Path(__file__).parents[2] / "train.py")
-FEW = ("data=garments", "data.num_train=256", "data.num_test=64", "data.val_size=64", "trainer=cpu", "model=mlp")
+FEW = (
+    "callbacks=lean",
+    "data=garments",
+    "data.num_train=256",
+    "data.num_test=64",
+    "data.val_size=64",
+    "trainer=cpu",
+    "model=mlp",
+)
 SLOW = """
 import runpy, sys, time
 from dive.tasks.task import Task

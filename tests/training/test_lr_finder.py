@@ -117,7 +117,10 @@ def test_the_suggested_rate_trains_well(tmp_path: Path) -> None:
             "3 steps are too few; raise tune.find_lr.num_training or lower tune.find_lr.min_lr",
         ),
         ([math.nan] * 30, "30 steps are too few"),
-        ([1.0 + i for i in range(30)], "the loss never decreases from lr=1.1 on; lower tune.find_lr.min_lr"),
+        (
+            [1.0 + i for i in range(30)],
+            "the loss does not decrease at any learning rate above 1.1; lower tune.find_lr.min_lr",
+        ),
         ([30.0 - i for i in range(30)], "the loss still decreases at lr=3; raise tune.find_lr.max_lr"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Make a resumed run equal to an uninterrupted one, bit for bit on CPU."""
+"""Make a resumed run equal to an uninterrupted one, bit for bit: tested on CPU, and checked on an H200 GPU."""
 
 from pathlib import Path
 from typing import Any

@@ -69,7 +69,7 @@ def resolve_target(path: object) -> Callable[..., Any]:
     project = project_allowlist(PYPROJECT)
     classes, functions = (*ALLOWED_CLASSES, *project), (*ALLOWED_FUNCTIONS, *project)
     allowed = (
-        f"allowed are classes in {', '.join(f'{name}*' for name in ALLOWED_CLASSES)}, "
+        f"the allowed targets are classes in {', '.join(f'{name}*' for name in ALLOWED_CLASSES)}, "
         f"functions in {', '.join(f'{name}*' for name in ALLOWED_FUNCTIONS)}, and everything in "
         f"{', '.join(f'{name}*' for name in project) or 'packages listed under [tool.dive] in pyproject.toml'}"
     )

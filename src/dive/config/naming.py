@@ -23,7 +23,10 @@ def default_sweep_name() -> str:
 def validate_sweep_name(name: str) -> None:
     """Raise RunError if a sweep cannot have this name, which is also the name of its directory."""
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name, flags=re.ASCII):
-        raise RunError(f"sweep={name!r}: must consist of at most 100 letters, digits and . _ + -")
+        raise RunError(
+            f"sweep={name!r}: must consist of at most 100 letters, digits and . _ + -, "
+            "and start with a letter, digit or _"
+        )
 
 
 def job_defining_overrides(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -81,8 +81,10 @@ def describe_problem(folder: Path, name: str, damaged: list[Path]) -> str:
     """A sentence that names the damaged files or, if there are none, the missing archive."""
     if not damaged:
         return f"Fashion-MNIST is not in {folder}: {name}.gz is missing."
-    also = "".join(f", and so is {path.name}" for path in damaged[1:])
-    return f"{damaged[0]} is damaged: its SHA-256 is not that of the published file{also}."
+    if len(damaged) == 1:
+        return f"{damaged[0]} is damaged: its SHA-256 checksum does not match the published file."
+    names = " and ".join([str(damaged[0]), *(path.name for path in damaged[1:])])
+    return f"{names} are damaged: their SHA-256 checksums do not match the published files."
 
 
 def verify_checksum(name: str, archive: bytes) -> bytes:

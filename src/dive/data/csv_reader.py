@@ -35,7 +35,7 @@ def read_csv(path: Path, target: str) -> pd.DataFrame:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas would drop fields without a name
             table = pd.read_csv(path, index_col=False, skip_blank_lines=False).dropna(how="all")
     except pd.errors.ParserWarning:
-        raise DataError(f"data.path={path}: a line has more fields than the first line names") from None
+        raise DataError(f"data.path={path}: a line has more fields than the header") from None
     except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise DataError(f"data.path={path}: not a CSV file: {' '.join(str(error).split())}") from error
     columns = [str(name) for name in table]

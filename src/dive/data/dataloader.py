@@ -3,6 +3,7 @@
 import math
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -33,7 +34,8 @@ class ResumableDataLoader(DataLoader[Batch]):
         self.generator = named_generator("workers", sampler.seed, sampler.epoch)
         self._epoch, self._position = sampler.epoch, sampler.start
         if self.num_workers > 0:
-            batches = self._load_in_workers(super().__iter__())
+            with sigint_blocked():
+                batches = self._load_in_workers(super().__iter__())
         else:
             batches = self._load_in_process(iter(sampler))
         sampler.start = 0
@@ -85,6 +87,19 @@ def make_dataloader(
         worker_init_fn=worker_init,
         persistent_workers=num_workers > 0,
     )
+
+
+@contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Block SIGINT here and in processes started here, which Ctrl-C could otherwise end before `worker_init`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def worker_init(_: int) -> None:

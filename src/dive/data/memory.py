@@ -14,8 +14,8 @@ def require_memory(num_bytes: int, name: str, size_keys: str) -> None:
     available = available_memory()
     if num_bytes > available:
         raise DataError(
-            f"data={name}: needs {num_bytes / 1e9:.1f} GB of memory, and {available / 1e9:.1f} GB are available; "
-            f"data sets are held in memory: reduce {size_keys}"
+            f"data={name}: needs {num_bytes / 1e9:.1f} GB of memory, but only {available / 1e9:.1f} GB are "
+            f"available; data sets are held in memory: reduce {size_keys}"
         )
 
 

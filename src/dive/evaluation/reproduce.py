@@ -119,7 +119,7 @@ def _recorded_code(directory: Path) -> Iterator[Path]:
         raise RunError(f"--at-revision: {directory / 'environment.json'} records no git revision")
     diff = (directory / "code.diff").read_bytes() if (directory / "code.diff").is_file() else b""
     if names := untracked_files(diff):
-        CONSOLE.print(f"missing, since untracked files are not recorded: {', '.join(names)}")
+        CONSOLE.print(f"not available (untracked files are not recorded): {', '.join(names)}")
     with git_worktree(revision, diff) as code:
         yield code
 

@@ -21,7 +21,10 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 
 
 class MLFlowLogger(loggers.MLFlowLogger):
-    """Logs metrics and, once, the configuration to an MLflow run named like the run directory, and nothing else.
+    """Logs metrics and, once, the configuration to an MLflow run named like the run directory.
+
+    The MLflow run has MLflow's standard tags (user, source file, git commit) and the path of the run directory.
+    No code, terminal output or weights are logged.
 
     The environment variable ``MLFLOW_TRACKING_URI``, never a configuration, sets the store; the default is
     ``mlruns`` in the working directory. A resumed run continues the same MLflow run, by the ID in ``mlflow.id``,

@@ -16,7 +16,9 @@ FLUSH_INTERVAL_S = 1  # maximum seconds until an event is written
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
-    """Writes event files to the run directory, so that TensorBoard shows its name, and no other files.
+    """Writes only event files, directly into the run directory.
+
+    TensorBoard then lists the run under the directory's name.
 
     Raises:
         OSError: (from its methods) events cannot be written, now or since the last call; it names the folder.

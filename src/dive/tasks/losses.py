@@ -54,7 +54,7 @@ def cross_entropy(probabilities: Tensor, y: Tensor) -> Tensor:
 def l2_penalty(weights: Iterable[Tensor]) -> Tensor:
     """Half the sum of the squared weights, ``sum(w**2) / 2`` (book 3.7.2).
 
-    Multiplied by lambda and added to a loss it is weight decay; its gradient is the weight itself.
+    Multiplied by lambda and added to the loss, it gives weight decay; its gradient is the weight itself.
 
     Args:
         weights: tensors of any shape, at least one.

@@ -67,7 +67,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
         suitable = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == task.targets]
         raise ConfigError(
             f"data={type(data).name}: {type(task).__name__} predicts {task.targets}, but this data set has "
-            f"{data.targets}; choose another model, or data from {', '.join(suitable)}"
+            f"{data.targets}; choose another model, or one of these data sets: {', '.join(suitable)}"
         )
     metrics = [f"{split}/{metric}" for metric in task.metrics for split in ("val", "train")]
     if config["monitor"] not in metrics:

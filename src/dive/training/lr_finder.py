@@ -79,7 +79,8 @@ def suggest_lr(rates: Sequence[float], losses: Sequence[float]) -> float:
     lowest = min(finite)[1]
     if lowest == SKIP_FIRST:
         raise RunError(
-            f"find_lr=true: the loss never decreases from lr={rates[lowest]:.3g} on; lower tune.find_lr.min_lr"
+            f"find_lr=true: the loss does not decrease at any learning rate above {rates[lowest]:.3g}; "
+            "lower tune.find_lr.min_lr"
         )
     if lowest == len(losses) - 1:
         raise RunError(f"find_lr=true: the loss still decreases at lr={rates[-1]:.3g}; raise tune.find_lr.max_lr")

@@ -112,7 +112,7 @@ def test_without_nvidia_smi_there_are_no_gpus(tmp_path: Path, monkeypatch: pytes
 
 def test_share_as_text() -> None:
     assert str(ResourceShare(2, 4)) == "2 at a time, 4 threads each"
-    assert str(ResourceShare(3, 1, ("0", "1"))) == "3 at a time, 1 threads each, 2 GPUs round-robin"
+    assert str(ResourceShare(3, 1, ("0", "1"))) == "3 at a time, 1 thread each, 2 GPUs round-robin"
 
 
 def test_mig_instances_are_not_counted_as_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,8 @@ class ResourceShare:
 
     def __str__(self) -> str:
         gpus = f", {len(self.gpus)} GPUs round-robin" if self.gpus else ""
-        return f"{self.workers} at a time, {self.threads} threads each{gpus}"
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.workers} at a time, {threads} each{gpus}"
 
 
 def allocate(max_workers: int | None, accelerators: Sequence[str | None]) -> ResourceShare:
