@@ -67,7 +67,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "missing_data": (
         ["trainer=cpu"],
         r"Fashion-MNIST is not in {tmp}/missing_data/FashionMNIST/raw: train-images-idx3-ubyte\.gz is missing\. "
-        r"It cannot be downloaded: .*refused\. .*`python scripts/download_data\.py --from DIR`.*`data=garments`\.",
+        r"The download failed: .*refused\. .*`python scripts/download_data\.py --from DIR`.*`data=garments`\.",
     ),
     "damaged_data": (
         ["trainer=cpu", "data.download=false"],

@@ -13,7 +13,12 @@ from dive.errors import ConfigError
 def test_renamed_key_is_rejected_with_its_new_name(prefix: str, old: str, new: str) -> None:
     with pytest.raises(ConfigError) as caught:
         validate_override_keys(["model=mlp", f"{prefix}{old}=x"])
-    assert str(caught.value) == f"{old}=x: the key was renamed; use {new}=x"
+    assert str(caught.value) == f"{prefix}{old}=x: the key was renamed; use {prefix}{new}=x"
+
+
+def test_renamed_key_is_rejected_if_it_is_deleted() -> None:
+    with pytest.raises(ConfigError, match=r"^~callbacks\.norms: .*; use ~callbacks\.grad_norm_monitor$"):
+        validate_override_keys(["~callbacks.norms"])
 
 
 def test_key_below_a_renamed_key_is_rejected() -> None:

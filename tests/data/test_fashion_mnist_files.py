@@ -59,7 +59,7 @@ def test_without_network_the_error_names_cause_folder_and_commands(folder: Path)
         ensure_downloaded(folder)
     message = str(caught.value)
     assert f"Fashion-MNIST is not in {folder}: {IMAGES}.gz is missing." in message
-    assert f"It cannot be downloaded: {UNREACHABLE}{IMAGES}.gz: Connection refused." in message
+    assert f"The download failed: {UNREACHABLE}{IMAGES}.gz: Connection refused." in message
     assert "`python scripts/download_data.py --from DIR`" in message
     assert "`data=garments`" in message
     assert message.count("python scripts/download_data.py") == 1
@@ -70,7 +70,7 @@ def test_without_network_the_error_names_cause_folder_and_commands(folder: Path)
 def test_without_network_the_error_says_damaged_instead_of_missing(folder: Path) -> None:
     write_archives(folder)
     (folder / f"{LAST}.gz").write_bytes(b"damaged")
-    with pytest.raises(DataError, match="cannot be downloaded") as caught:
+    with pytest.raises(DataError, match="The download failed: ") as caught:
         ensure_downloaded(folder)
     assert str(caught.value).startswith(f"{folder / LAST}.gz is damaged: ")
 

@@ -155,7 +155,7 @@ def test_damaged_file_alone_without_a_server(
     message = str(caught.value)
     assert message.startswith(f"{folder / name} is damaged: ")
     assert message.endswith(
-        f"It cannot be downloaded: {UNREACHABLE}{IMAGES}.gz: Connection refused. {archive_files.HELP}"
+        f"The download failed: {UNREACHABLE}{IMAGES}.gz: Connection refused. {archive_files.HELP}"
     )
     assert "missing" not in message
     assert "\n" not in message
@@ -190,7 +190,7 @@ def test_both_files_damaged(
         assert all_files(root) == small
         outcome("downloaded again, both files replaced")
         return
-    with pytest.raises(DataError, match=f"and {IMAGES}.gz are damaged: .* It cannot be downloaded: ") as caught:
+    with pytest.raises(DataError, match=f"and {IMAGES}.gz are damaged: .* The download failed: ") as caught:
         tensors(root)
     assert all_files(root) == damaged
     outcome(f"without network: {format_message(str(caught.value), root)}")

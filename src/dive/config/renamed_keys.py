@@ -29,10 +29,13 @@ def validate_override_keys(overrides: Sequence[str]) -> None:
     >>> validate_override_keys(["monitor=val/acc", "callbacks.top_losses=null"])
     """
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        name = override.lstrip("+~")
+        prefix = override.removesuffix(name)
+        key, equals, value = name.partition("=")
         for old, new in RENAMED_KEYS.items():
             if f"{key}.".startswith(f"{old}."):
-                raise ConfigError(f"{key}={value}: the key was renamed; use {new}{key.removeprefix(old)}={value}")
+                new_key = new + key.removeprefix(old)
+                raise ConfigError(f"{override}: the key was renamed; use {prefix}{new_key}{equals}{value}")
 
 
 def find_renamed_keys(config: Mapping[str, Any]) -> Iterator[str]:

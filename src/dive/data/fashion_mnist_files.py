@@ -64,7 +64,7 @@ def _read_or_download(folder: Path, name: str, mirror: str, timeout: float) -> b
         )
     except DataError as error:
         problem = archive_files.describe_problem(folder, name, damaged)
-        raise DataError(f"{problem} It cannot be downloaded: {error}. {archive_files.HELP}") from error
+        raise DataError(f"{problem} The download failed: {error}. {archive_files.HELP}") from error
     except OSError as error:
         raise DataError(f"cannot write to {folder}: {error.strerror}. {archive_files.HELP}") from error
     log.info("downloaded %s.gz from %s", name, mirror)
