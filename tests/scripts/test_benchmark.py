@@ -181,7 +181,7 @@ def test_report_holds_the_measured_values(
     assert "old" not in written
     assert (project / "docs" / "figures" / "growth.png").read_bytes().startswith(b"\x89PNG")
     readme = (project / "README.md").read_text()
-    assert readme.startswith("before\n<!-- bench -->\n| dive | baseline |")
+    assert readme.startswith("before\n<!-- bench -->\n| what | compared with |")
     assert readme.endswith("<!-- /bench -->\nafter\n")
     assert "old" not in readme
 
