@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import operations, processes, report, scaling
+from benchmarks import accelerator, operations, processes, report, scaling
 from benchmarks.baselines import Baseline, HandWritten, ItemDataLoader, PerStepLogging
 from benchmarks.epochs import time_epochs
 from benchmarks.paired_timing import PairedTimings, time_in_turn
@@ -193,3 +193,17 @@ def test_exceeded_bound_sets_the_exit_status(benchmark: Callable[..., Any]) -> N
 def test_selected_parts_write_no_report(benchmark: Callable[..., Any], project: Path) -> None:
     assert benchmark(1.05, "--only", "suite") == 0
     assert not (project / "docs" / "benchmarks.md").exists()
+
+
+def test_gpu_variant_that_fails_leaves_its_cell_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit_seconds(overrides: tuple[str, ...], fits: int) -> list[float]:
+        if "trainer.compile=true" in overrides:
+            raise RuntimeError("no compiler")
+        return [2.0] * fits
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(accelerator, "fit_seconds", fit_seconds)
+    rows = accelerator.section(()).splitlines()
+    assert "| compiled | `trainer.compile=true` |  |" in rows
+    assert "| TF32 | `trainer.matmul_precision=high` | 2 s |" in rows
