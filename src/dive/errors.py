@@ -23,7 +23,7 @@ class DataError(UserError):
 
 
 class RunError(UserError):
-    """A run directory cannot be used, or its run cannot be resumed."""
+    """A run, a sweep or a tuner cannot start, continue or finish."""
 
 
 def did_you_mean(name: str, valid: Sequence[str]) -> str:

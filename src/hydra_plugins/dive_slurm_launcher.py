@@ -29,7 +29,7 @@ class SlurmLauncher(Launcher):
 
     Args:
         submitit_folder: output directory of each job; ``%j`` is replaced by the job id.
-        signal_delay_s: seconds between SIGUSR1, at which a job is requeued, and its time limit.
+        signal_delay_s: SIGUSR1, which requeues a job, is sent this many seconds before the time limit.
         max_requeues: maximum number of automatic requeues per job.
         **settings: further settings of hydra-submitit-launcher; None uses SLURM's default.
     """

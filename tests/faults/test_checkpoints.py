@@ -77,7 +77,7 @@ def test_full_disk_keeps_the_previous_checkpoints(
 @pytest.mark.fault(
     24,
     "disk full while logging",
-    "tmpfs of 1 MB over the run's directory, filled when two epochs are in its table",
+    "tmpfs of 1 MB over the run's directory, filled after two epochs are in metrics.csv",
 )
 def test_disk_that_fills_up_ends_the_run(can_mount: None, tmp_path: Path, outcome: Callable[[str], None]) -> None:
     run, saved = tmp_path / "run", tmp_path / "saved"
@@ -199,7 +199,7 @@ def naming(key: str, checkpoint: dict[str, Any], canary: Path) -> dict[str, Any]
     return checkpoint | {"hyper_parameters": {key: "os.system", "command": f"touch {canary}"}}
 
 
-@pytest.mark.fault(5, "hostile checkpoint", "last.ckpt replaced by a pickle that calls os.system, or by its name")
+@pytest.mark.fault(5, "hostile checkpoint", "last.ckpt replaced by a pickle that calls os.system, or by a checkpoint that names code to call")
 @pytest.mark.parametrize(
     "attack",
     [pickled, partial(naming, "_instantiator"), partial(naming, "_class_path")],

@@ -160,7 +160,7 @@ def test_damaged_file_alone_without_a_server(
     assert "missing" not in message
     assert "\n" not in message
     assert all_files(root) == files
-    outcome(f"alone, without network: {format_message(message, root)}")
+    outcome(f"no other copy, no network: {format_message(message, root)}")
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES)
@@ -173,7 +173,7 @@ def test_damaged_file_alone_with_a_server(
     assert same(tensors(root, server.url), tensors(tmp_path / "valid"))
     assert all_files(root) == small
     assert server.requests == {f"{IMAGES}.gz": 1}
-    outcome("alone: only that file is downloaded again; the tensors are the same")
+    outcome("no other copy: only that file is downloaded again; the tensors are the same")
 
 
 @pytest.mark.fault(

@@ -131,7 +131,7 @@ def test_job_does_not_depend_on_the_previous_job(train: Callable[..., Any], outc
     rows = [[[row.split(",")[i] for i in columns] for row in table] for table in tables]
     assert rows[0] == rows[1]
     assert alone.result["score"] == after.result["score"]
-    outcome("the same weights, metrics and score as alone, bit-identical")
+    outcome("the same weights, metrics and score as in a process of its own, bit-identical")
 
 
 def alive(pid: int) -> bool:

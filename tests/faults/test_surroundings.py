@@ -59,7 +59,7 @@ def test_tensorboard_listens_on_localhost_only(outcome: Outcome, tmp_path: Path)
         finally:
             subprocess.run(["kill", f"-{signal.SIGKILL.value}", "--", f"-{board.pid}"], check=False, stderr=-3)
     assert not listening(board.pid)
-    outcome("listens on 127.0.0.1 only, and exits with its command")
+    outcome("listens on 127.0.0.1 only, and exits when `make` is stopped")
 
 
 def lock_faults(lock: str, requirements: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Save the best epoch."""
+"""Save a checkpoint of the best epoch."""
 
 from pathlib import Path
 from typing import Any, Literal

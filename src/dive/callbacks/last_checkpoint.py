@@ -16,7 +16,7 @@ class LastCheckpoint(pl.Callback):
 
     An epoch is saved once all its metrics are logged: at the start of the next epoch, or at the end of training. A
     signal is handled after the training or validation batch during which it arrived, unless gradients are
-    accumulated or no step is left. With several processes it is handled at once and nothing is saved, since they
+    accumulated or no step is left, else at the next point where a checkpoint can be saved. With several processes it is handled at once and nothing is saved, since they
     would not stop at the same step.
 
     Args:

@@ -31,7 +31,7 @@ ALLOWED_CLASSES = (
 # Functions are allowed only where all of them are pure math.
 ALLOWED_FUNCTIONS = ("dive.tasks.losses.", "torch.nn.functional.")
 
-# Its `[tool.dive] allowed` lists further packages, whose classes and functions are all allowed.
+# `[tool.dive] allowed` in this file lists further packages, whose classes and functions are all allowed.
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def escapes_run_dir(key: str, value: Any) -> str | None:
-    """Describe what the value of a key, given in full, must be if it is unsafe; None if it is safe.
+    """Return what an unsafe value must be instead; None if it is safe. `key` is the full dotted key.
 
     >>> escapes_run_dir("callbacks.best.filename", "best"), escapes_run_dir("callbacks.best.filename", "../best")
     (None, 'must be a path inside the run directory')

@@ -50,7 +50,7 @@ def read(folder: Path, name: str) -> bytes:
     """Read and verify one file: the unpacked file or, failing that, its archive. Writes nothing.
 
     Raises:
-        DataError: both are missing or damaged.
+        DataError: each of them is missing or damaged.
     """
     content, damaged = read_verified(folder, name)
     if content is None:

@@ -1,4 +1,4 @@
-"""Find the checkpoint to resume from, and check that the configuration is the one the run started with."""
+"""Find the checkpoint to resume from, and check that only settings that may change have changed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from dive.errors import RunError
 from dive.runs.checkpoint_io import Checkpoint, CorruptCheckpointError, load_checkpoint
 from dive.runs.record import Config, diff_configs, load_config
 
-# Everything else is restored from the checkpoint: with another value, config.yaml would be wrong.
+# Everything else is restored from the checkpoint, so another value in config.yaml would not describe the run.
 CHANGEABLE_ON_RESUME = ("trainer", "callbacks", "logger")
 
 
@@ -15,7 +15,7 @@ def latest_valid_checkpoint(paths: Sequence[Path]) -> tuple[Path | None, list[st
     """Return the first checkpoint of `paths`, newest first, that is valid, and what is wrong with those before it.
 
     Raises:
-        RunError: a checkpoint is not corrupt but rejected, for example because it names code: then none is used.
+        RunError: a checkpoint is unsafe, for example because it names code; no other one is tried.
     """
     problems: list[str] = []
     for path in paths:

@@ -38,7 +38,7 @@ PROC_STATUS = Path("/proc/self/status")
 
 @dataclass
 class Run:
-    """A training run and its directory, from acquiring its lock to writing ``result.json``, always the last file.
+    """A training run and its directory, from acquiring its lock to writing ``result.json``, which is written last.
 
     On entry, it locks the directory and writes ``config.yaml``, ``command.txt``, ``environment.json``,
     ``code.diff`` and ``train.log``. On exit without `finish`, the result has the status ``failed`` or

@@ -19,7 +19,7 @@ class MeanMetrics:
         compute_metrics: returns metrics by name, one value per example, for ``outputs: (batch, ...)`` and targets.
 
     Raises:
-        ValueError: (when metrics are computed) the number of values is not that of the examples.
+        ValueError: (when metrics are computed) `compute_metrics` does not return one value per example.
 
     >>> means = MeanMetrics(lambda outputs, targets: {"acc": outputs.argmax(1) == targets})
     >>> means.update(torch.tensor(0.5), torch.eye(2), torch.tensor([0, 1]))

@@ -1,4 +1,4 @@
-"""SLURM commands: list the queue, read the state of a job, and any other.
+"""SLURM commands: list the queue, read the state of a job, or run any other.
 
 None of them needs SLURM's accounting (``sacct``), which small clusters often lack.
 """

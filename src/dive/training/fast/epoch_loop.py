@@ -25,8 +25,8 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
     On small models that bookkeeping costs as much as the arithmetic. The steps are the same either way
     (`dive.training.fast.train_step`): same arithmetic, same batches, same progress counters. The loop returns to
     Lightning wherever something may happen between two steps: after the last step of an epoch or of `max_steps`,
-    before a validation, at a refresh of the progress bar, and after a step in which a signal arrived. All steps
-    are Lightning's if a callback or the task has hooks around batches, or if `is_supported` excludes the task.
+    before a validation, at a refresh of the progress bar, and after a step in which a signal arrived. Lightning's
+    own loop runs all steps if a callback or the task has hooks around batches, or if `is_supported` excludes the task.
 
     At most `steps_per_execution` steps are run in a row; 1 leaves all steps to Lightning.
     """
@@ -52,7 +52,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         ]
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        """Run as many fast steps as possible, or one of Lightning's."""
+        """Run as many fast steps as possible, or one step of Lightning's own loop."""
         if self._fast_steps_supported and not self.restarting and not any(map(has_batch_hooks, self._hook_owners)):
             self._run_fast_steps(self._steps_until_event(), data_fetcher)
         else:
