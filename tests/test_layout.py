@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "dive"
 
-# From the bottom to the top. A module may import from its own package and from lower rows.
+# From the bottom to the top. A module may import from its own package and from earlier rows.
 LAYERS = (
     {"errors"},
     {"lazy"},

@@ -62,7 +62,8 @@ def _raised_by_hydra(error: BaseException) -> bool:
 def job_guard(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Pass the errors of a single run through Hydra, which would otherwise print a line of its own.
 
-    A sweep's job leaves its errors to the launcher, and sees the command line of the equivalent single run.
+    A sweep's job leaves its errors to the launcher. While it runs, `sys.argv` is that of the equivalent single
+    run.
     """
 
     @functools.wraps(function)

@@ -15,8 +15,8 @@ LEVELS = ("ready", "started", "processed", "completed")
 class ExactResume(pl.Callback):
     """Add to checkpoints what Lightning omits: configuration, random states, the metric means of a partial epoch.
 
-    It also corrects the loop progress that Lightning saves, which depends on the hook that saved the checkpoint,
-    so training would resume differently for each hook: here it only records completed epochs and batches. On resume,
+    Lightning's loop progress depends on which hook saved the checkpoint, so training would resume differently for
+    each hook. Here it is reduced to completed epochs and batches. On resume,
     loggers that define `truncate_after` drop what was logged after the checkpoint: nothing is logged twice.
     """
 

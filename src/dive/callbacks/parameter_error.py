@@ -9,8 +9,8 @@ from dive.data.synthetic import SyntheticRegression, least_squares
 class ParameterError(pl.Callback):
     """Log the largest absolute error in w and in b after training, and those of the closed-form solution.
 
-    It requires data generated from known coefficients and a model with `coefficients()`; the closed form is fitted
-    to the same training examples. Metrics: ``error/w``, ``error/b``, ``error/w_closed_form``,
+    It does nothing unless the data were generated from known coefficients and the model has `coefficients()`. The
+    closed form is fitted to the same training examples. Metrics: ``error/w``, ``error/b``, ``error/w_closed_form``,
     ``error/b_closed_form``.
     """
 

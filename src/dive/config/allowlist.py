@@ -1,4 +1,4 @@
-"""Allow-list of classes and functions that a configuration may build; only the repository can extend it."""
+"""Allow-list of classes and functions that a configuration may build; only `pyproject.toml` extends it."""
 
 import importlib
 import inspect

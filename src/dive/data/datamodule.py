@@ -31,7 +31,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
     built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
     `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its
-    size) let dive reject it before it runs out of memory.
+    size) let dive reject the data set before the process runs out of memory.
 
     Args:
         batch_size: batch size over all processes.

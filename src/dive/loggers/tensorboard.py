@@ -40,7 +40,7 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars, without the epoch: as a curve it only grows with the step."""
+        """Write scalars, without the epoch, whose curve says nothing."""
         with self.summary_writer():
             super().log_metrics({name: value for name, value in metrics.items() if name != "epoch"}, step)
 
