@@ -199,7 +199,11 @@ def naming(key: str, checkpoint: dict[str, Any], canary: Path) -> dict[str, Any]
     return checkpoint | {"hyper_parameters": {key: "os.system", "command": f"touch {canary}"}}
 
 
-@pytest.mark.fault(5, "hostile checkpoint", "last.ckpt replaced by a pickle that calls os.system, or by a checkpoint that names code to call")
+@pytest.mark.fault(
+    5,
+    "hostile checkpoint",
+    "last.ckpt replaced by a pickle that calls os.system, or by a checkpoint that names code to call",
+)
 @pytest.mark.parametrize(
     "attack",
     [pickled, partial(naming, "_instantiator"), partial(naming, "_class_path")],

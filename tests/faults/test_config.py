@@ -199,8 +199,8 @@ def test_config_yaml_with_hydra_directives_is_rejected(
 )
 def test_allowed_class_cannot_reach_outside_the_run(rejected: Rejected, outcome: Outcome) -> None:
     overrides = {
-        f"+callbacks.more={{_target_:{CHECKPOINT},filename:../../canary}}": "must be a path inside the run directory",
-        f"trainer.profiler={{_target_:{PROFILER},dirpath:/tmp}}": "must be null: a run writes to its own directory",
+        f"+callbacks.more={{_target_:{CHECKPOINT},filename:../../canary}}": "must be a path inside the run",
+        f"trainer.profiler={{_target_:{PROFILER},dirpath:/tmp}}": "must be null",
         "trainer.compile={options:{cpp.cxx:evil}}": "must be omitted: it can name programs to execute",
     }
     for override, message in overrides.items():

@@ -15,9 +15,9 @@ class LastCheckpoint(pl.Callback):
     """Save the training state as ``checkpoints/last.ckpt`` after each epoch and when a signal interrupts the run.
 
     An epoch is saved once all its metrics are logged: at the start of the next epoch, or at the end of training. A
-    signal is handled after the training or validation batch during which it arrived, unless gradients are
-    accumulated or no step is left, else at the next point where a checkpoint can be saved. With several processes it is handled at once and nothing is saved, since they
-    would not stop at the same step.
+    signal is handled after the training or validation batch during which it arrived or, if gradients are then
+    accumulated or no step is left, at the next point where a checkpoint can be saved. With several processes it is
+    handled at once and nothing is saved, since they would not stop at the same step.
 
     Args:
         every_n_steps: also save within epochs, every n optimizer steps; None saves after epochs only.

@@ -10,8 +10,8 @@ class ParameterError(pl.Callback):
     """Log the largest absolute error in w and in b after training, and those of the closed-form solution.
 
     It does nothing unless the data were generated from known coefficients and the model has `coefficients()`. The
-    closed form is fitted to the same training examples. Metrics: ``error/w``, ``error/b``, ``error/w_closed_form``,
-    ``error/b_closed_form``.
+    closed form is fitted to the same training examples. Metrics: ``error/w``, ``error/b``,
+    ``error/w_closed_form``, ``error/b_closed_form``.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

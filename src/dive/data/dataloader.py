@@ -103,7 +103,7 @@ def sigint_blocked() -> Iterator[None]:
 
 
 def worker_init(_: int) -> None:
-    """Ignore SIGINT and delay SIGTERM in workers: the main process saves a checkpoint, then terminates its workers itself."""
+    """Ignore SIGINT and delay SIGTERM in workers: the main process saves a checkpoint, then terminates them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # kills a worker that is still alive after the grace period
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(math.ceil(GRACE_PERIOD_S)))

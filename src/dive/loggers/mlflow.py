@@ -50,8 +50,8 @@ class MLFlowLogger(loggers.MLFlowLogger):
         store = os.environ.get(SERVER)
         self._lock: AbstractContextManager[Any] = nullcontext()
         if not store:
-            # MLflow's default is a database: it needs packages that the extra `loggers` does not install, and jobs of
-            # a sweep would block each other. The lock keeps jobs that start together from creating an experiment twice.
+            # MLflow's default is a database: it needs packages that the extra `loggers` does not install, and jobs
+            # of a sweep would block each other. The lock keeps jobs from creating an experiment twice.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             store = Path(STORE).absolute().as_uri()
             self._lock = FileLock(f"{STORE}.lock")

@@ -28,9 +28,9 @@ def best_checkpoint(trainer: pl.Trainer, metric: str) -> str | None:
 def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     """Collect names, metrics and cost of a finished run, in JSON types.
 
-    ``metrics.best`` is from the epoch that is best by `config["monitor"]`, and ``score`` is the value of `monitor` in that epoch;
-    ``metrics.final`` is the last value of each metric. Test metrics are listed with the epoch whose weights were
-    tested: the best one, or the last if no best checkpoint is saved.
+    ``metrics.best`` is from the epoch that is best by `config["monitor"]`, and ``score`` is the value of `monitor`
+    in that epoch; ``metrics.final`` is the last value of each metric. Test metrics are listed with the epoch whose
+    weights were tested: the best one, or the last if no best checkpoint is saved.
     """
     history = next((logger for logger in trainer.loggers if isinstance(logger, MetricsHistoryLogger)), None)
     throughput: Any = next((c for c in trainer.callbacks if hasattr(c, "train_samples")), None)

@@ -26,7 +26,8 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
     (`dive.training.fast.train_step`): same arithmetic, same batches, same progress counters. The loop returns to
     Lightning wherever something may happen between two steps: after the last step of an epoch or of `max_steps`,
     before a validation, at a refresh of the progress bar, and after a step in which a signal arrived. Lightning's
-    own loop runs all steps if a callback or the task has hooks around batches, or if `is_supported` excludes the task.
+    own loop runs all steps if a callback or the task has hooks around batches, or if `is_supported` excludes the
+    task.
 
     At most `steps_per_execution` steps are run in a row; 1 leaves all steps to Lightning.
     """
