@@ -53,7 +53,7 @@ def test_each_pair_has_an_epoch_of_each_side(baseline: type[Baseline]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("baseline_class", [HandWritten, PerStepLogging])
+@pytest.mark.parametrize("baseline_class", [HandWritten, PerStepLogging, accelerator.DeviceLoop])
 def test_baselines_train(baseline_class: type[Baseline], tmp_path: Path) -> None:
     config = compose_resolved("model=softmax_regression", *SMALL)
     data = instantiate.instantiate_datamodule(config)
@@ -204,6 +204,15 @@ def test_gpu_variant_that_fails_leaves_its_cell_empty(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     monkeypatch.setattr(accelerator, "fit_seconds", fit_seconds)
+    monkeypatch.setattr(accelerator, "loop_seconds", lambda _, fits: [1.6] * fits)
     rows = accelerator.section(()).splitlines()
-    assert "| compiled | `trainer.compile=true` |  |" in rows
-    assert "| TF32 | `trainer.matmul_precision=high` | 2 s |" in rows
+    assert "| hand-written loop, TF32 |  | 1.6 s | 1 |" in rows
+    assert "| compiled | `trainer.compile=true` |  |  |" in rows
+    assert "| TF32 | `trainer.matmul_precision=high` | 2 s | 1.25 |" in rows
+
+
+def test_hand_written_loop_is_timed_after_a_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: None)
+    times = accelerator.loop_seconds(SMALL, fits=2, device="cpu")
+    assert len(times) == 2
+    assert min(times) > 0

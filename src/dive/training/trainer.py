@@ -1,5 +1,6 @@
 """Lightning's Trainer with `torch.compile` as a setting, a faster training loop and atomic checkpoints."""
 
+import sys
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -76,8 +77,14 @@ class Trainer(pl.Trainer):
             ConfigError: `torch.compile` rejects the configured arguments.
         """
         if self.compile:
+            settings = self.compile if isinstance(self.compile, dict) else {}
+            if settings and "torch._inductor.compile_fx" in sys.modules:  # a model may have been compiled before
+                # With CUDA graphs, torch may run a graph of that model on this one, if the addresses are equal. It
+                # returns that model's parameters, now on the CPU, and the backward pass fails. The reset discards
+                # the compiled code of all models in this process; each is compiled again when it is called.
+                torch.compiler.reset()
             try:
-                module.model.compile(**(self.compile if isinstance(self.compile, dict) else {}))
+                module.model.compile(**settings)
             except (RuntimeError, TypeError) as error:
                 raise ConfigError(f"trainer.compile={self.compile}: {error}") from error
 

@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -343,6 +345,18 @@ def test_a_compiled_model_takes_the_same_steps(tmp_path: Path) -> None:
         metrics.append(fitting.callback_metrics["train/mse"])
     assert torch.allclose(*weights, rtol=1e-6)
     assert torch.allclose(*metrics, rtol=1e-6)
+
+
+def test_compiled_code_of_earlier_fits_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler, resets = "torch._inductor.compile_fx", []
+    fitting = trainer(tmp_path, enable_progress_bar=False, compile={"backend": lambda graph, _: graph})
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
+    monkeypatch.delitem(sys.modules, compiler, raising=False)
+    fitting.maybe_compile(task())
+    assert resets == []
+    monkeypatch.setitem(sys.modules, compiler, ModuleType(compiler))
+    fitting.maybe_compile(task())
+    assert resets == [1]
 
 
 def test_outputs_that_a_compiled_model_overwrites_are_copied() -> None:
