@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from omegaconf import OmegaConf
 from dive import cli, errors
 from dive.config.compose import compose_config
 from dive.errors import ConfigError, DataError, RunError, UserError
+from dive.runs.record import load_config
 
 ROOT = Path(__file__).parents[1]
 Process = subprocess.CompletedProcess[str]
@@ -198,7 +200,14 @@ def test_error_and_cause_are_joined_in_one_line() -> None:
     "arguments", [[], ["model=mlp"], ["resume=null"], ["resume="], ["resumed=x", "model.resume=x"]]
 )
 def test_command_without_resume_is_unchanged(arguments: list[str]) -> None:
-    assert cli.expand_resume_override(["train.py", *arguments]) == ["train.py", *arguments]
+    with cli.expanded_resume_override(["train.py", *arguments]) as expanded:
+        assert expanded == ["train.py", *arguments]
+
+
+def enter(manager: AbstractContextManager[object]) -> None:
+    """Enter and leave a context."""
+    with manager:
+        pass
 
 
 @pytest.fixture(params=["run", "a run's", "läuf=1,2"])
@@ -211,9 +220,14 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_resume_loads_the_recorded_configuration_and_keeps_the_directory(run: Path) -> None:
-    expanded = cli.expand_resume_override(["train.py", "seed=1", f"resume={run}", "trainer.max_epochs=9"])
+    with cli.expanded_resume_override(["train.py", "seed=1", f"resume={run}", "trainer.max_epochs=9"]) as expanded:
+        folder = Path(expanded[1].removeprefix("--config-path="))
+        assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+        assert load_config(folder) == {"seed": 0}
+        assert run not in (folder, *folder.parents)
+    assert not folder.exists()
     assert expanded[0] == "train.py"
-    assert {f"--config-path={run}", "--config-name=config", "hydra.output_subdir=null"} <= set(expanded)
+    assert {"--config-name=config", "hydra.output_subdir=null"} <= set(expanded)
     assert [argument for argument in expanded if argument in ("seed=1", "trainer.max_epochs=9")] == expanded[3:5]
     overrides = OverridesParser.create().parse_overrides(
         [argument for argument in expanded[1:] if not argument.startswith("--")]
@@ -225,23 +239,23 @@ def test_resume_loads_the_recorded_configuration_and_keeps_the_directory(run: Pa
 
 
 def test_expanded_command_is_unchanged_in_further_processes(run: Path) -> None:
-    expanded = cli.expand_resume_override(["train.py", f"resume={run}", "callbacks=null"])
-    assert cli.expand_resume_override(cli.validate_argv([*expanded, "hydra.job.name=train_ddp_process_1"])) == [
-        *expanded,
-        "hydra.job.name=train_ddp_process_1",
-    ]
+    with cli.expanded_resume_override(["train.py", f"resume={run}", "callbacks=null"]) as expanded:
+        further = [*expanded, "hydra.job.name=train_ddp_process_1"]
+        with cli.expanded_resume_override(cli.validate_argv(further)) as unchanged:
+            assert unchanged == further
 
 
 def test_resume_accepts_a_relative_path(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
-    assert f"--config-path={run}" in cli.expand_resume_override(["train.py", f"resume={run.name}"])
+    with cli.expanded_resume_override(["train.py", f"resume={run.name}"]) as expanded:
+        assert str(run) in [str(o.value()) for o in OverridesParser.create().parse_overrides(expanded[3:])]
 
 
 def test_resume_of_a_directory_without_a_run_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=f"^resume={tmp_path}: not a run directory: {tmp_path}/config.yaml does not exist$"
     ):
-        cli.expand_resume_override(["train.py", f"resume={tmp_path}"])
+        enter(cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]))
 
 
 @pytest.mark.parametrize(
@@ -250,23 +264,40 @@ def test_resume_of_a_directory_without_a_run_is_rejected(tmp_path: Path) -> None
         "hydra:\n  callbacks: {}\n",
         "defaults: []\n",
         "<<: {hydra: {}}\n",
-        "# @package hydra\ncallbacks: {}\n",
-        "# a comment\n#@package hydra\ncallbacks: {}\n",
-        "- seed\n",
-        "",
+        "home: ${oc.env:HOME}\n",
     ],
 )
 def test_config_yaml_with_hydra_directives_is_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text)
-    with pytest.raises(RunError, match=r"config\.yaml is not the recorded configuration of a run$"):
-        cli.expand_resume_override(["train.py", f"resume={tmp_path}"])
+    with pytest.raises(RunError, match=r"config\.yaml contains .*: it is not the recorded configuration"):
+        enter(cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]))
 
 
-@pytest.mark.parametrize("text", [b"a: [\n", b"\xff\xfe\x00", b"a: !!python/object/apply:os.system [true]\n"])
+def test_hydra_does_not_see_comments_and_other_files_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("# @package hydra\nseed: 3\n")
+    (tmp_path / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "hydra" / "launcher" / "basic.yaml").write_text("_target_: os.system\n")
+    with cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]) as expanded:
+        folder = Path(expanded[1].removeprefix("--config-path="))
+        assert (folder / "config.yaml").read_text() == "seed: 3\n"
+        assert len(list(folder.rglob("*"))) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"- seed\n",
+        b"a: [\n",
+        b"\xff\xfe\x00",
+        b"a: !!python/object/apply:os.system [true]\n",
+        b"a: !!set {b}\n",
+    ],
+)
 def test_corrupt_config_yaml_is_rejected_in_one_line(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes(text)
-    with pytest.raises(RunError, match=r"^[^\n]*config\.yaml is corrupt \([^\n]*\)$"):
-        cli.expand_resume_override(["train.py", f"resume={tmp_path}"])
+    with pytest.raises(RunError, match=r"^[^\n]*config\.yaml is corrupt: [^\n]*$"):
+        enter(cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]))
 
 
 def test_run_directory_with_symbolic_links_is_rejected(run: Path) -> None:
@@ -275,7 +306,7 @@ def test_run_directory_with_symbolic_links_is_rejected(run: Path) -> None:
     with pytest.raises(
         RunError, match=r"checkpoints/last\.ckpt is a symbolic link; a run directory must not contain any$"
     ):
-        cli.expand_resume_override(["train.py", f"resume={run}"])
+        enter(cli.expanded_resume_override(["train.py", f"resume={run}"]))
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -318,9 +349,11 @@ def test_every_error_keeps_its_traceback_with_hydra_full_error(monkeypatch: pyte
 def test_resume_is_expanded_before_hydra_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path}"])
-    seen: list[list[str]] = []
-    cli.main_guard(lambda: seen.append(sys.argv))
-    assert seen == [cli.expand_resume_override(["train.py", f"resume={tmp_path}"])]
+    seen: list[str] = []
+    cli.main_guard(lambda: seen.extend(sys.argv))
+    with cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]) as expanded:
+        assert [a for a in seen if "--config-path" not in a] == [a for a in expanded if "--config-path" not in a]
+        assert len(seen) == len(expanded)
 
 
 def in_mode(monkeypatch: pytest.MonkeyPatch, mode: RunMode) -> Any:

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dive.config.groups import validate_group_choices
 from dive.config.naming import default_sweep_name, job_defining_overrides, validate_sweep_name
 from dive.config.renamed_keys import validate_override_keys
-from dive.config.resume_override import expand_resume_override
+from dive.config.resume_override import expanded_resume_override
 from dive.errors import RunError, UserError, format_error
 
 SWEEP_FLAGS = frozenset({"-m", "--multirun", "hydra.mode=MULTIRUN"})
@@ -36,14 +36,14 @@ def main_guard(main: Callable[[], object]) -> None:
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
-        sys.argv = expand_resume_override(validate_argv(assign_sweep_name(sys.argv)))
-        if SWEEP_FLAGS.isdisjoint(sys.argv):
-            main()
-        else:
-            from dive.sweeps.active_session import report_on_exit  # slow to import; single runs do not need it
-
-            with report_on_exit():
+        with expanded_resume_override(validate_argv(assign_sweep_name(sys.argv))) as sys.argv:
+            if SWEEP_FLAGS.isdisjoint(sys.argv):
                 main()
+            else:
+                from dive.sweeps.active_session import report_on_exit  # slow to import; single runs do not need it
+
+                with report_on_exit():
+                    main()
     except KeyboardInterrupt:  # in a sweep; a single run handles it itself
         sys.exit(130)
     except (*_USER_ERRORS, _PassThroughError, ValueError) as caught:

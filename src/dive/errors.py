@@ -6,6 +6,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 
+# Characters that move the cursor, change colors, reverse text, or cannot be encoded.
+CONTROL_CHARACTER = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Escape control characters, except those in `keep`: texts from the records of runs may contain any.
+
+    >>> printable("a\x1b[2J\nb"), printable("a\nb", keep="\n")
+    ('a\\x1b[2J\\nb', 'a\nb')
+    """
+
+    def escape(found: re.Match[str]) -> str:
+        return found[0] if found[0] in keep else ascii(found[0])[1:-1]
+
+    return CONTROL_CHARACTER.sub(escape, text)
+
 
 class UserError(Exception):
     """A mistake that the user can correct.
@@ -26,6 +44,10 @@ class RunError(UserError):
     """A run, a sweep or a tuner cannot start, continue or finish."""
 
 
+class CorruptRecordError(RunError):
+    """A file of a run or sweep cannot be read, or has other content than dive writes."""
+
+
 def did_you_mean(name: str, valid: Sequence[str]) -> str:
     """Format the message for an unknown name: the closest valid name and the list of all valid names.
 
@@ -41,7 +63,14 @@ SWEEP_PACKAGES = ("alembic", "hydra_plugins", "joblib", "optuna", "sqlalchemy", 
 
 
 def format_error(error: BaseException) -> str:
-    """Format an error as one line that says what is wrong and what is allowed, unwrapping Hydra's errors."""
+    """Format an error as one line that says what is wrong and what is allowed, unwrapping Hydra's errors.
+
+    A `UserError` may have several lines. Control characters are escaped.
+    """
+    return printable(_format_error(error), keep="\n" if isinstance(error, UserError) else "")
+
+
+def _format_error(error: BaseException) -> str:
     # Imported here because most modules import this one, and not all of them need Hydra.
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError

@@ -6,6 +6,8 @@ from typing import Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
+from dive.errors import RunError, printable
+
 
 class DiveOptunaSweeper(Sweeper):
     """Hydra's Optuna sweeper with a study stored in the sweep directory, for the metric that `monitor` names.
@@ -66,10 +68,19 @@ class DiveOptunaSweeper(Sweeper):
         import logging
 
         import optuna
+        from optuna.exceptions import StorageInternalError
         from optuna.trial import TrialState
+        from sqlalchemy.exc import SQLAlchemyError  # type: ignore[import-untyped]
 
         optuna.logging.set_verbosity(logging.WARNING)
-        study = optuna.create_study(storage, study_name=study_name, direction=direction, load_if_exists=True)
+        try:
+            study = optuna.create_study(storage, study_name=study_name, direction=direction, load_if_exists=True)
+        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
+            reason = printable(str(error.__cause__ or error).partition("\n")[0])
+            raise RunError(
+                f"{self.directory / 'study.db'} is corrupt or locked ({reason}); if no other process uses it, "
+                "move it away and rerun: jobs keep their results"
+            ) from error
         if study.trials:
             self.sampler.reseed_rng()  # otherwise it would sample the first trials again
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):

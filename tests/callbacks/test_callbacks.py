@@ -190,7 +190,7 @@ def test_resumed_run_finds_best_checkpoint_after_its_directory_was_moved(tmp_pat
 def test_state_without_a_best_epoch_is_restored(tmp_path: Path) -> None:
     best = BestCheckpoint("val/loss")
     best.dirpath = str(tmp_path)
-    best.load_state_dict(BestCheckpoint("val/loss").state_dict())
+    best.load_state_dict(BestCheckpoint("val/loss").state_dict() | {"dirpath": best.dirpath})
     assert (best.best_model_path, best.last_model_path, best.best_k_models) == ("", "", {})
 
 

@@ -203,7 +203,7 @@ def damage(run: Path, kind: str) -> None:
         ("no config", "not a run directory"),
         ("invalid yaml", "config.yaml is corrupt"),
         ("another file", "is not the recorded configuration of a run: it has no seed, monitor"),
-        ("binary", "config.yaml cannot be read"),
+        ("binary", "config.yaml is corrupt: it is not UTF-8 text"),
         ("code", "model._target_=os.system: not allowed"),
         ("code in an interpolation", r"^model.activation=.*: must not contain \$\{"),
         ("no checkpoint", "best.ckpt does not exist; the run has saved no checkpoint"),

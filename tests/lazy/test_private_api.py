@@ -1,10 +1,14 @@
 """Fallbacks for private names of Lightning and torch that a later version may lack."""
 
-from types import SimpleNamespace
+import sys
+import time
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tensorboard.summary.writer import event_file_writer
 from torch import nn
 
 from dive.lazy import private_api
@@ -83,3 +87,26 @@ def test_restarting_is_cleared_in_each_loop(name: str) -> None:
     epoch_loop.val_loop = val_loop
     private_api.clear_restarting(SimpleNamespace(fit_loop=fit_loop))  # type: ignore[arg-type]
     assert [getattr(loop, name) for loop in (fit_loop, epoch_loop, val_loop)] == [False] * 3
+
+
+def test_event_file_has_the_current_time_if_tensorboard_does_not_read_it_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(event_file_writer, "time")
+    with private_api.event_file_time(2e9):
+        assert not hasattr(event_file_writer, "time")
+    monkeypatch.undo()
+    with private_api.event_file_time(2e9):
+        writer = event_file_writer.EventFileWriter(str(tmp_path))
+    writer.close()
+    (path,) = tmp_path.iterdir()
+    assert path.name.startswith("events.out.tfevents.2000000000.")
+    assert event_file_writer.time is time
+
+
+def test_compiled_code_is_kept_if_the_compiler_has_not_been_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "torch._inductor.compile_fx"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    assert not private_api.may_have_compiled()
+    monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    assert private_api.may_have_compiled()

@@ -104,7 +104,7 @@ def test_writer_is_closed_with_its_logger(tmp_path: Path) -> None:
 
 def test_other_ranks_neither_write_nor_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    monkeypatch.setattr("dive.loggers.tensorboard.unique_second", pytest.fail)
+    monkeypatch.setattr("dive.loggers.tensorboard.later_second", pytest.fail)
     logger = TensorBoardLogger(tmp_path)
     logger.log_metrics({"val/loss": 1.0}, 0)
     logger.save()

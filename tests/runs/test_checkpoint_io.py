@@ -387,13 +387,13 @@ def test_checkpoint_that_names_code_to_call_is_rejected(
 def test_lightning_cannot_disable_safe_loading(tmp_path: Path, path: Path, weights_only: bool | None) -> None:
     path.write_bytes(hostile(tmp_path / "canary"))
     with pytest.raises(RunError, match="is rejected"):
-        AtomicCheckpointIO().load_checkpoint(path, weights_only=weights_only)
+        AtomicCheckpointIO(path.parent).load_checkpoint(path, weights_only=weights_only)
     assert not (tmp_path / "canary").exists()
 
 
 @pytest.mark.parametrize("kind", [str, Path])
 def test_lightning_loads_what_it_saved(path: Path, kind: Callable[[Path], str | Path]) -> None:
-    plugin = AtomicCheckpointIO()
+    plugin = AtomicCheckpointIO(path.parent)
     plugin.save_checkpoint(SMALL, kind(path))
     assert same(plugin.load_checkpoint(kind(path)), SMALL)
     with pytest.raises(RunError, match=r"extra is a .*\.Custom"):
@@ -404,6 +404,6 @@ def test_lightning_loads_what_it_saved(path: Path, kind: Callable[[Path], str | 
 def test_tensors_are_mapped_to_the_requested_device(path: Path, where: Any) -> None:
     save_checkpoint(SMALL, path)
     assert load_checkpoint(path)["state_dict"]["w"].device.type == "cpu"
-    loaded = AtomicCheckpointIO().load_checkpoint(path, map_location=where)
+    loaded = AtomicCheckpointIO(path.parent).load_checkpoint(path, map_location=where)
     assert loaded["state_dict"]["w"].device.type == "meta"
     assert loaded["state_dict"]["w"].shape == (2, 3)

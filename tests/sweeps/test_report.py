@@ -173,7 +173,7 @@ def section(text: str, title: str) -> list[str]:
 def test_markdown_has_best_job_mean_over_seeds_and_all_jobs(sweep: Path) -> None:
     text = report.markdown(load_table(sweep))
     assert text.startswith("# Sweep lr\n\n5 jobs: 3 finished, 1 failed, 1 not started\n\nBest val/acc: 0.875\n\n")
-    assert f"```\n{COMMAND}\n```" in text
+    assert f"\n\n    {COMMAND}\n\n" in text
     assert [cells(line) for line in section(text, "Mean over seeds")] == [
         ["optimizer.lr", "mean", "std", "n"],
         ["---"] * 4,
@@ -190,13 +190,15 @@ def test_markdown_has_best_job_mean_over_seeds_and_all_jobs(sweep: Path) -> None
         ("failed", "failed", ""),
         ("pending", "not started", ""),
     ]
-    assert text.endswith(f"## Rerun a failed job\n\n```\n{FAILED_COMMAND}\n```\n")
+    assert text.endswith(f"## Rerun a failed job\n\n    {FAILED_COMMAND}\n")
 
 
 def test_pipes_and_newlines_in_cells_are_escaped_in_markdown(sweep: Path) -> None:
     (row,) = [line for line in section(report.markdown(load_table(sweep)), "Jobs") if "| failed |" in line]
     assert len(cells(row)) == 8
-    assert cells(row)[-1] == SPECIAL_CHARACTERS.replace("|", "\\|").replace("\n", " ")
+    assert cells(row)[-1] == report.escape_markdown(SPECIAL_CHARACTERS)
+    rendered = html.unescape(re.sub(r"\\([\\`*\[\]|])", r"\1", cells(row)[-1]))
+    assert rendered == SPECIAL_CHARACTERS.replace("\n", " ")
 
 
 # HTML.

@@ -48,6 +48,7 @@ def test_finished_job_is_a_row_with_its_results(
         "job": "seed=7",
         "seed": "7",
         "others": "model=mlp",
+        "data version": None,
         "status": "finished",
         "monitor": "val/acc",
         "score": 0.5,

@@ -303,7 +303,7 @@ def test_corrupt_manifest_is_rejected_and_not_modified(
     with pytest.raises(RunError) as caught, Sweep(sweep_dir):
         pytest.fail("opened")
     message = str(caught.value)
-    assert message.startswith(f"{sweep_dir / 'sweep.json'} is corrupt (")
+    assert message.startswith(f"{sweep_dir / 'sweep.json'} is corrupt: ")
     assert "\n" not in message
     assert (sweep_dir / "sweep.json").read_text() == text
 

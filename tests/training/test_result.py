@@ -13,7 +13,6 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import nn
 
 from dive.callbacks import ThroughputMonitor
-from dive.data.datamodule import Splits
 from dive.data.tensor_dataset import TensorDataset
 from dive.loggers import ConsoleLogger, MetricsHistoryLogger
 from dive.training import result
@@ -41,7 +40,7 @@ def trainer(
         callbacks=[] if throughput is None else [throughput],
         checkpoint_callbacks=[SimpleNamespace(monitor=checkpoint[0], best_model_path=checkpoint[1])],
         lightning_module=SimpleNamespace(model=nn.Linear(1, 1)),
-        datamodule=SimpleNamespace(name="garments", splits=Splits(EXAMPLES, EXAMPLES)),
+        datamodule=SimpleNamespace(name="garments", checksums={"train": "5c9fc5ac"}, load_draws_from_seed=True),
         current_epoch=3,
         global_step=15,
     )

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from dive.tasks.metric_mode import metric_mode
 
-STATE_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-
 
 class BestCheckpoint(callbacks.ModelCheckpoint):
     """Save the best epoch so far as ``checkpoints/best.ckpt`` in the run directory; ties keep the earlier epoch.
@@ -44,12 +42,6 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
         return {**trainer.callback_metrics, **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state, with all paths moved to the current run directory."""
-
-        def relocate(path: str) -> str:
-            return str(Path(str(self.dirpath)) / Path(path).name) if path else ""
-
-        paths = {name: relocate(state_dict[name]) for name in STATE_PATHS}
-        best_k_models = {relocate(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict({**state_dict, **paths, "dirpath": self.dirpath, "best_k_models": best_k_models})
+        """Restore the state; `dive.runs.checkpoint_io` has moved its paths to the current run directory."""
+        super().load_state_dict(state_dict)
         self.current_score = state_dict["current_score"]

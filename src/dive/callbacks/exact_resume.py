@@ -5,6 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from dive.data.checksums import changed_names
+from dive.errors import RunError
 from dive.lazy import private_api
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
@@ -39,14 +41,25 @@ class ExactResume(pl.Callback):
         checkpoint["epoch"] = normalize_loop_progress(loops, trainer.global_step, trainer.validating)
         checkpoint["config"] = self._config
         checkpoint["random"] = get_rng_state()
+        checkpoint["data_crc32"] = getattr(trainer.datamodule, "checksums", {})
         checkpoint["means"] = pl_module.means["train"].state_dict()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Truncate the loggers, and store the state that `on_train_start` restores."""
+        """Check the data, truncate the loggers, and store the state that `on_train_start` restores.
+
+        Raises:
+            RunError: the data differ from those that the run was trained on.
+        """
         if trainer.state.fn != "fit":
             return
+        current = getattr(trainer.datamodule, "checksums", {})
+        if changed := changed_names(checkpoint.get("data_crc32") or {}, current):
+            raise RunError(
+                f"resume={trainer.default_root_dir}: the {' and '.join(changed)} data have changed since the run "
+                "started; restore them to resume, or start a new run with the changed data"
+            )
         self._state = {name: checkpoint[name] for name in ("random", "means") if name in checkpoint}
         for logger in trainer.loggers:
             if hasattr(logger, "truncate_after"):

@@ -24,8 +24,35 @@ ALLOWED_CLASSES = (
     "dive.training.trainer.",
     "torch.nn.",
     "torch.optim.",
-    "pytorch_lightning.callbacks.",
-    "pytorch_lightning.profilers.",
+)
+
+# Listed one by one: each writes only into the run directory, with the path arguments in `dive.config.path_safety`.
+# SpikeDetection writes into the working directory and OnExceptionCheckpoint needs a folder: they are left out.
+LIGHTNING_CLASSES = tuple(
+    f"pytorch_lightning.{name}"
+    for name in (
+        "callbacks.BatchSizeFinder",
+        "callbacks.DeviceStatsMonitor",
+        "callbacks.EMAWeightAveraging",
+        "callbacks.EarlyStopping",
+        "callbacks.GradientAccumulationScheduler",
+        "callbacks.LearningRateFinder",
+        "callbacks.LearningRateMonitor",
+        "callbacks.ModelCheckpoint",
+        "callbacks.ModelPruning",
+        "callbacks.ModelSummary",
+        "callbacks.RichModelSummary",
+        "callbacks.RichProgressBar",
+        "callbacks.StochasticWeightAveraging",
+        "callbacks.TQDMProgressBar",
+        "callbacks.ThroughputMonitor",
+        "callbacks.Timer",
+        "callbacks.WeightAveraging",
+        "profilers.AdvancedProfiler",
+        "profilers.PassThroughProfiler",
+        "profilers.PyTorchProfiler",
+        "profilers.SimpleProfiler",
+    )
 )
 
 # Functions are allowed only where all of them are pure math.
@@ -70,10 +97,12 @@ def resolve_target(path: object) -> Callable[..., Any]:
     classes, functions = (*ALLOWED_CLASSES, *project), (*ALLOWED_FUNCTIONS, *project)
     allowed = (
         f"the allowed targets are classes in {', '.join(f'{name}*' for name in ALLOWED_CLASSES)}, "
+        "most of pytorch_lightning.callbacks and pytorch_lightning.profilers, "
         f"functions in {', '.join(f'{name}*' for name in ALLOWED_FUNCTIONS)}, and everything in "
         f"{', '.join(f'{name}*' for name in project) or 'packages listed under [tool.dive] in pyproject.toml'}"
     )
-    if not isinstance(path, str) or not path.startswith((*classes, *functions)) or "._" in path:
+    listed = isinstance(path, str) and path in LIGHTNING_CLASSES
+    if not isinstance(path, str) or not (listed or path.startswith((*classes, *functions))) or "._" in path:
         raise ConfigError(f"not allowed; {allowed}")
     if path.startswith(project) and (root := str(PYPROJECT.parent)) not in sys.path:
         sys.path.insert(0, root)  # a package beside train.py, used by a script or a notebook in another folder
@@ -82,6 +111,8 @@ def resolve_target(path: object) -> Callable[..., Any]:
         target = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"does not exist ({error})") from error
+    if listed:
+        return cast(Callable[..., Any], target)
     origin = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
     prefixes = classes if inspect.isclass(target) else functions
     if not callable(target) or not origin.startswith(prefixes) or not path.startswith(prefixes):

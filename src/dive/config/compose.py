@@ -57,13 +57,14 @@ def compose_job(overrides: Sequence[str]) -> tuple[Config, Path]:
         ConfigError: the overrides cannot be composed, or the configuration is invalid.
     """
     try:
-        if (recorded := resume_overrides(overrides)) is None:
-            validate_override_keys(overrides)
-            validate_group_choices(overrides)
-            config = compose_config(overrides, return_hydra_config=True)
-        else:
-            directory, overrides = recorded
-            config = compose_config(overrides, directory, "config", return_hydra_config=True)
+        with resume_overrides(overrides) as recorded:
+            if recorded is None:
+                validate_override_keys(overrides)
+                validate_group_choices(overrides)
+                config = compose_config(overrides, return_hydra_config=True)
+            else:
+                folder, overrides = recorded
+                config = compose_config(overrides, folder, "config", return_hydra_config=True)
         directory = _run_directory(config)
         with open_dict(config):
             del config["hydra"]

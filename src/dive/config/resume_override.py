@@ -1,49 +1,70 @@
 """Expand `resume=RUN_DIR` into the recorded configuration of that run, if it is safe to load."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from dive.config.naming import MANIFEST
-from dive.errors import RunError
+from dive.errors import CorruptRecordError, RunError
+from dive.runs.plain_yaml import config_folder, dump_plain
+from dive.runs.record import read_config, without_urls
+from dive.runs.symlinks import require_no_links
 
 
-def expand_resume_override(argv: list[str]) -> list[str]:
+@contextmanager
+def expanded_resume_override(argv: list[str]) -> Iterator[list[str]]:
     """Replace `resume=RUN_DIR` by the recorded configuration and run directory; the other overrides still apply.
 
     Raises:
-        RunError: the directory contains no run, or files that would make Hydra or the run touch other files.
+        RunError: as in `resume_overrides`.
     """
-    if (recorded := resume_overrides(argv[1:])) is None:
-        return argv
-    path, overrides = recorded
-    return [argv[0], f"--config-path={path}", "--config-name=config", *overrides, "hydra/job_logging=none"]
+    with resume_overrides(argv[1:]) as recorded:
+        if recorded is None:
+            yield argv
+        else:
+            folder, overrides = recorded
+            options = [f"--config-path={folder}", "--config-name=config"]
+            yield [argv[0], *options, *overrides, "hydra/job_logging=none"]
 
 
-def resume_overrides(overrides: Sequence[str]) -> tuple[Path, list[str]] | None:
-    """Return the directory of the run to resume and the overrides for its ``config.yaml``; None without `resume=`.
+@contextmanager
+def resume_overrides(overrides: Sequence[str]) -> Iterator[tuple[Path, list[str]] | None]:
+    """A temporary folder with the ``config.yaml`` to resume, and overrides for it; None without `resume=`.
 
     Raises:
-        RunError: as in `expand_resume_override`.
+        RunError: the directory contains no run, Hydra directives, or symbolic links.
     """
-    if any(override.startswith("--config-path=") for override in overrides):
-        return None  # expanded already: Lightning starts further processes with the arguments of the first
     directory = next((o.removeprefix("resume=") for o in overrides if o.startswith("resume=")), None)
-    if directory in (None, "", "null"):
-        return None
+    # Lightning starts further processes with the expanded arguments of the first one.
+    if directory in (None, "", "null") or any(override.startswith("--config-path=") for override in overrides):
+        yield None
+        return
     path = Path(directory).absolute()
-    if not (path / "config.yaml").is_file():
+    if not (path / "config.yaml").exists():
         raise RunError(f"resume={directory}: {not_a_run_error(path)}")
-    _validate_run_dir(path)
+    require_no_links(path)
+    try:
+        config = read_config(path)
+    except CorruptRecordError as error:
+        raise RunError(f"resume={directory}: {error}") from error
+    # Hydra would act on these before dive can validate anything.
+    directives = [*({"hydra", "defaults"} & config.keys()), *(["${"] if "${" in dump_plain(config) else [])]
+    if directives:
+        raise RunError(
+            f"resume={directory}: {path / 'config.yaml'} contains {directives[0]}: "
+            "it is not the recorded configuration of a run"
+        )
     quoted = str(path).replace("'", "\\'")
-    return path, [
-        *(override for override in overrides if not override.startswith("resume=")),
-        f"resume='{quoted}'",
-        f"hydra.run.dir='{quoted}'",
-        "hydra.output_subdir=null",
-    ]
+    with config_folder(without_urls(config)) as folder:
+        yield (
+            folder,
+            [
+                *(override for override in overrides if not override.startswith("resume=")),
+                f"resume='{quoted}'",
+                f"hydra.run.dir='{quoted}'",
+                "hydra.output_subdir=null",
+            ],
+        )
 
 
 def not_a_run_error(path: Path) -> str:
@@ -53,18 +74,3 @@ def not_a_run_error(path: Path) -> str:
     if (path / MANIFEST).is_file():
         return "is a sweep; pass the directory of one of its jobs"
     return f"not a run directory: {path / 'config.yaml'} does not exist"
-
-
-def _validate_run_dir(run: Path) -> None:
-    file = run / "config.yaml"
-    content = file.read_bytes()
-    try:
-        recorded: Any = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{file} is corrupt ({' '.join(str(error).split())})") from error
-    if not isinstance(recorded, dict) or {"hydra", "defaults"} & recorded.keys() or b"@package" in content:
-        # Hydra would act on these before dive can validate anything.
-        raise RunError(f"resume={run}: {file} is not the recorded configuration of a run")
-    if links := sorted(path for path in run.rglob("*") if path.is_symlink()):
-        # The resumed run would write to their targets.
-        raise RunError(f"resume={run}: {links[0]} is a symbolic link; a run directory must not contain any")

@@ -9,7 +9,8 @@ from dive.config.path_safety import escapes_run_dir
 from dive.config.ranges import RANGES, describe_range, in_range
 from dive.config.renamed_keys import find_renamed_keys
 from dive.config.signature import accepted_arguments, describe_type, matches_type
-from dive.errors import ConfigError, did_you_mean
+from dive.errors import ConfigError, did_you_mean, printable
+from dive.runs.plain_yaml import describe_non_plain
 
 # Hydra's other special keys would bypass the signature check, or build a `_target_` later.
 HYDRA_KEYS = ("_target_", "_partial_")
@@ -22,10 +23,12 @@ def validate_config(config: Mapping[str, Any]) -> None:
     against `RANGES`, values that reach outside the run directory, missing values, and packages that a class
     `requires`. Nothing is called.
     """
+    if (problem := describe_non_plain(config)) is not None:
+        raise ConfigError(problem)
     project_allowlist(PYPROJECT)  # reports mistakes in pyproject.toml as such, not as mistakes in a `_target_`
     problems = [*find_renamed_keys(config), *_problems(config, "")]
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(map(printable, problems)))
 
 
 def _problems(node: Any, key: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dive.data.batch_sampler import ResumableBatchSampler
+from dive.data.checksums import split_checksums
 from dive.data.dataloader import make_dataloader
 from dive.data.tensor_dataset import Batch, TensorDataset
 from dive.errors import DataError
@@ -31,7 +32,8 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
     built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
     `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its
-    size) let dive reject the data set before the process runs out of memory.
+    size) let dive reject the data set before the process runs out of memory. If `load` does not depend on `seed`,
+    set `load_draws_from_seed` to False: a sweep then notices data that changed between jobs with different seeds.
 
     Args:
         batch_size: batch size over all processes.
@@ -49,6 +51,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     num_outputs: int
     targets: str
     size_keys: str = "its size"
+    load_draws_from_seed: bool = True
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
         self.num_workers = num_workers
         self.worker_start = worker_start
         self._splits: Splits | None = None
+        self._checksums: dict[str, str] | None = None
 
     @abstractmethod
     def load(self) -> Splits:
@@ -78,6 +82,13 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
         if self._splits is None:
             self._splits = self.load()
         return self._splits
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """The CRC-32 of each split, see `dive.data.checksums.split_checksums`; computed on first access."""
+        if self._checksums is None:
+            self._checksums = split_checksums(self.splits)
+        return self._checksums
 
     @property
     def class_names(self) -> Sequence[str]:

@@ -19,7 +19,7 @@ class FashionMNISTDataModule(FashionImageDataModule):
 
     Args:
         root: data folder; the files are in its ``FashionMNIST/raw``, where torchvision puts them.
-        mirror: base URL of the archives, which are verified by their SHA-256.
+        mirror: base URL of the archives, which are verified by their SHA-256; None downloads nothing.
         timeout: seconds to wait for the next byte of a download; see `dive.data.download`.
         download: download missing files and repair damaged ones; otherwise nothing is written.
         **shared: arguments of `FashionImageDataModule`.
@@ -33,10 +33,15 @@ class FashionMNISTDataModule(FashionImageDataModule):
     num_images = 70000
 
     def __init__(
-        self, root: str | os.PathLike[str], mirror: str, timeout: float, download: bool = True, **shared: Any
+        self,
+        root: str | os.PathLike[str],
+        mirror: str | None,
+        timeout: float,
+        download: bool = True,
+        **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if not mirror.startswith(("http://", "https://")):
+        if mirror is not None and not mirror.startswith(("http://", "https://")):
             raise ValueError(f"mirror must begin with http:// or https://, got {mirror}")
         if timeout <= 0:
             raise ValueError(f"timeout must be more than 0, got {timeout}")

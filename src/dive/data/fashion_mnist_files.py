@@ -14,7 +14,7 @@ from dive.runs.atomic_io import atomic_write
 log = logging.getLogger(__name__)
 
 
-def ensure_downloaded(folder: Path, mirror: str, timeout: float) -> dict[str, bytes]:
+def ensure_downloaded(folder: Path, mirror: str | None, timeout: float) -> dict[str, bytes]:
     """Make sure that the folder has all four files: download missing ones, repair damaged ones.
 
     A damaged unpacked file is restored from its archive if that is valid. Several processes may call this at the
@@ -22,7 +22,7 @@ def ensure_downloaded(folder: Path, mirror: str, timeout: float) -> dict[str, by
 
     Args:
         folder: created if it does not exist.
-        mirror: base URL of the archives.
+        mirror: base URL of the archives; None downloads nothing.
         timeout: seconds to wait for the next byte; see `dive.data.download.download`.
 
     Returns:
@@ -54,10 +54,14 @@ def _repair(path: Path, content: bytes) -> None:
         )
 
 
-def _read_or_download(folder: Path, name: str, mirror: str, timeout: float) -> bytes:
+def _read_or_download(folder: Path, name: str, mirror: str | None, timeout: float) -> bytes:
     content, damaged = archive_files.read_verified(folder, name)
     if content is not None:
         return content  # another process downloaded it while this one waited for the lock
+    if mirror is None:
+        problem = archive_files.describe_problem(folder, name, damaged)
+        hint = "A recorded run does not choose the server; to download from one: data.mirror=URL."
+        raise DataError(f"{problem} {hint} {archive_files.HELP}")
     try:
         content = _write(
             folder, name, download(f"{mirror.rstrip('/')}/{name}.gz", timeout, archive_files.MAX_BYTES)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dive.data.csv_reader import read_csv
+from dive.data.csv_reader import read_csv, uncompressed_size
 from dive.data.datamodule import InMemoryDataModule, Splits
 from dive.data.feature_encoding import FeatureEncoding, Frame
 from dive.data.rng import named_generator
@@ -52,6 +52,7 @@ class CSVDataModule(InMemoryDataModule):
     num_outputs = 1
     targets = "numbers"
     size_keys = "data.path"
+    load_draws_from_seed = False
 
     def __init__(
         self, path: str, target: str, val_fraction: float, split_seed: int, standardize: bool, **shared: Any
@@ -72,7 +73,7 @@ class CSVDataModule(InMemoryDataModule):
     @property
     def num_bytes(self) -> int:
         """Estimate for the rows as read and as floats; string columns may take more."""
-        return 4 * self.path.stat().st_size if self.path.is_file() else 0
+        return 4 * uncompressed_size(self.path) if self.path.is_file() else 0
 
     @cached_property
     def num_inputs(self) -> int:  # type: ignore[override]  # known from the file

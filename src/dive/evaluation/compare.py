@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dive.config.naming import MANIFEST
-from dive.errors import RunError
+from dive.errors import RunError, printable
 from dive.evaluation.equality import strip_timing_metrics
 from dive.evaluation.plots import overlay_curves
 from dive.evaluation.run_context import run_context
@@ -132,7 +132,7 @@ def _differing(rows: Mapping[str, Row], ignore_missing: bool = False) -> dict[st
 
 
 def _to_text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return printable(value if isinstance(value, str) else json.dumps(value, default=str))
 
 
 def compare_and_plot(directories: Sequence[Path], picture: Path) -> None:

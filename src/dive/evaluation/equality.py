@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dive.data.checksums import split_checksums
+from dive.data.checksums import changed_names
 from dive.data.datamodule import InMemoryDataModule
 from dive.runs.checkpoint_io import load_checkpoint
 from dive.runs.record import diff_configs, load_result
@@ -52,8 +52,7 @@ def _diff_tensors(before: Tensor | None, after: Tensor | None) -> str:
 
 def changed_splits(directory: Path, data: InMemoryDataModule) -> str:
     """Describe which splits of loaded data differ from the checksums of a run; empty if none does."""
-    recorded, current = load_result(directory).get("data_crc32", {}), split_checksums(data.splits)
-    changed = [split for split in current if recorded.get(split, current[split]) != current[split]]
+    changed = changed_names(load_result(directory).get("data_crc32", {}), data.checksums)
     return f"the {' and '.join(changed)} split of {data.name} differs from the run's" if changed else ""
 
 

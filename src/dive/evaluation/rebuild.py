@@ -1,5 +1,6 @@
 """Read and validate a run's record, which anybody may have edited, to rebuild the run from it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from dive.config.tuner_request import TUNED_KEYS
 from dive.config.validation import validate_config
 from dive.errors import ConfigError, RunError
 from dive.runs.checkpoint_io import Checkpoint, CorruptCheckpointError, load_checkpoint
-from dive.runs.record import Config, diff_configs, load_config, load_environment
+from dive.runs.record import Config, diff_configs, load_environment, read_config, without_urls
 from dive.runs.resume import CHANGEABLE_ON_RESUME
 from dive.runs.run import CHECKPOINT_NAMES
 
@@ -35,12 +36,7 @@ def validated_config(directory: Path, without: Sequence[str] = ()) -> Config:
     file = directory / "config.yaml"
     if not file.is_file():
         raise RunError(f"{directory}: {not_a_run_error(directory)}")
-    try:
-        config = load_config(directory)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} cannot be read: {error}") from error
-    if config is None:
-        raise RunError(f"{file} is corrupt")
+    config = without_urls(read_config(directory))
     targets = [key for key in INSTANTIATED_KEYS if isinstance(config.get(key), dict) and "_target_" in config[key]]
     required = (*RECORDED_KEYS, *INSTANTIATED_KEYS)
     if missing := [key for key in required if key not in (*config.keys() - INSTANTIATED_KEYS, *targets)]:
@@ -139,12 +135,18 @@ def recorded_accelerator(directory: Path, config: Config) -> str:
     return "gpu" if environment.get("gpus") else "cpu"
 
 
+def recorded_threads(directory: Path) -> int | None:
+    """The number of torch threads of a run, limited to the cores of this machine; None if not recorded."""
+    threads = load_environment(directory).get("torch_threads")
+    return None if threads is None else max(1, min(threads, os.cpu_count() or 1))
+
+
 @contextmanager
 def use_recorded_threads(directory: Path) -> Iterator[None]:
     """Set torch's number of threads to a run's, if recorded: it determines the order in which sums are added."""
-    before, recorded = torch.get_num_threads(), load_environment(directory).get("torch_threads")
-    if type(recorded) is int and recorded > 0:
-        torch.set_num_threads(recorded)
+    before = torch.get_num_threads()
+    if (threads := recorded_threads(directory)) is not None:
+        torch.set_num_threads(threads)
     try:
         yield
     finally:

@@ -4,19 +4,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
-import yaml
 from rich.console import Console
 
 from dive.config.groups import CONFIG_DIR
-from dive.errors import RunError
+from dive.errors import CorruptRecordError, RunError, printable
 from dive.evaluation.equality import diff_results, strip_timings
 from dive.evaluation.git_worktree import git_worktree, untracked_files
 from dive.evaluation.rebuild import (
+    recorded_threads,
     relocate_data,
     use_recorded_threads,
     validated_config,
@@ -25,6 +24,7 @@ from dive.evaluation.rebuild import (
 )
 from dive.evaluation.run_context import diff_run_context
 from dive.runs import provenance
+from dive.runs.plain_yaml import config_folder
 from dive.runs.record import (
     Config,
     diff_configs,
@@ -33,6 +33,7 @@ from dive.runs.record import (
     load_result,
     load_result_or_partial,
 )
+from dive.runs.record_schema import read_text
 from dive.runs.run import Run
 from dive.training.fit import fit_and_test
 
@@ -84,7 +85,8 @@ def finished_config(directory: Path) -> Config:
     config, result = validated_config(directory), load_result_or_partial(directory)
     if (status := result["status"]) != "finished":
         resume = f"; resume it first: python train.py resume={directory}"
-        hint = {"failed": f": {result.get('error')}", "running": ""}.get(status, resume)
+        reason = f": {result.get('error')}"
+        hint = {"failed": reason, "damaged": reason, "running": ""}.get(status, resume)
         raise RunError(f"{directory}: has no result to compare: its status is {status}{hint}")
     return config
 
@@ -104,12 +106,11 @@ def _print_record(directory: Path, config: Config, at_revision: bool) -> None:
 
 
 def _commands(directory: Path) -> list[str]:
-    try:
-        lines = (directory / "command.txt").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    # The file is untrusted, and a terminal would interpret control characters.
-    return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines]
+    with suppress(FileNotFoundError, CorruptRecordError):
+        return [
+            printable(line) for line in read_text(directory / "command.txt", errors="replace").split("\n")[:-1]
+        ]
+    return []
 
 
 @contextmanager
@@ -125,14 +126,13 @@ def _recorded_code(directory: Path) -> Iterator[Path]:
 
 
 def _run_in_subprocess(config: Config, directory: Path, into: Path, code: Path) -> None:
-    threads = load_environment(directory).get("torch_threads")
+    threads = recorded_threads(directory)
     paths = [str(code / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     if threads not in (None, torch.get_num_threads()):
         environment["OMP_NUM_THREADS"] = str(threads)  # Lightning sets its own default if this is missing
     quoted = str(into).replace("'", "\\'")
-    with TemporaryDirectory(prefix="dive-") as folder:
-        (Path(folder) / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    with config_folder(config) as folder:
         command = [
             *(sys.executable, str(code / "train.py"), f"--config-path={folder}", "--config-name=config"),
             *(f"hydra.run.dir='{quoted}'", "hydra.output_subdir=null", "hydra/job_logging=none"),

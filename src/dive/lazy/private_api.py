@@ -3,7 +3,10 @@
 If a later version lacks a name, the fallback is slower or saves less often, with the same results.
 """
 
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -82,6 +85,28 @@ def ignore_sigterm(trainer: pl.Trainer) -> None:
     """
     if connector := getattr(trainer, "_signal_connector", None):
         connector.received_sigterm = False
+
+
+@contextmanager
+def event_file_time(seconds: float) -> Iterator[None]:
+    """Make TensorBoard name a new event file after a time. Fallback: it is named after the current time."""
+    from tensorboard.summary.writer import event_file_writer
+
+    original = getattr(event_file_writer, "time", None)
+    if original is None:
+        yield
+        return
+    times = iter([seconds])  # the first call names the file, the others time its events
+    event_file_writer.time = SimpleNamespace(time=lambda: next(times, None) or original.time())
+    try:
+        yield
+    finally:
+        event_file_writer.time = original
+
+
+def may_have_compiled() -> bool:
+    """Whether torch may have compiled a model in this process. Fallback: False, so that its code is kept."""
+    return "torch._inductor.compile_fx" in sys.modules
 
 
 def worker_sentinels(iterator: Any) -> Sequence[int]:

@@ -3,14 +3,17 @@
 import re
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pytorch_lightning.loggers.logger import Logger
 
+from dive.errors import CorruptRecordError
 from dive.runs.atomic_io import atomic_write
 from dive.runs.record import comparable_config, flatten, load_config
+from dive.runs.record_schema import read_text
 
 RUN_ID = re.compile(r"[0-9a-z]{8,32}")
 
@@ -40,11 +43,10 @@ def load_hyperparameters(run_dir: Path) -> dict[str, Any]:
 
 def load_run_id(run_dir: Path, tool: str) -> str | None:
     """The ID of a run in another tool, as saved by `save_run_id`; None if there is no valid one."""
-    try:
-        run_id = (run_dir / f"{tool}.id").read_text().strip()
-    except (FileNotFoundError, UnicodeDecodeError):
-        return None
-    return run_id if RUN_ID.fullmatch(run_id) else None
+    with suppress(FileNotFoundError, CorruptRecordError):
+        if RUN_ID.fullmatch(run_id := read_text(run_dir / f"{tool}.id").strip()):
+            return run_id
+    return None
 
 
 def save_run_id(run_dir: Path, tool: str, run_id: str) -> None:

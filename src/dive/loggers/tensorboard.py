@@ -12,7 +12,10 @@ from typing import Any
 from pytorch_lightning import loggers
 from pytorch_lightning.utilities import rank_zero_only
 
+from dive.lazy.private_api import event_file_time
+
 FLUSH_INTERVAL_S = 1  # maximum seconds until an event is written
+MAX_SECOND = 9_999_999_999  # ten digits, as in all names of event files; a longer number would sort before them
 
 
 class TensorBoardLogger(loggers.TensorBoardLogger):
@@ -33,8 +36,8 @@ class TensorBoardLogger(loggers.TensorBoardLogger):
         """The `SummaryWriter`: one event file per process, closed when this logger is deleted, or at exit."""
         if not self._has_writer and rank_zero_only.rank == 0:
             self._has_writer = True
-            unique_second(Path(self.log_dir))
-            writer = super().experiment
+            with event_file_time(later_second(Path(self.log_dir))):
+                writer = super().experiment
             weakref.finalize(self, _close, writer)
         return super().experiment
 
@@ -77,15 +80,13 @@ def _close(writer: Any) -> None:
         writer.close()
 
 
-def unique_second(folder: Path) -> None:
-    """Wait until a new event file would get a later second in its name than those in `folder`, if it exists.
+def later_second(folder: Path) -> float:
+    """A time for the name of a new event file: now, or after the files in `folder` if their names are not earlier.
 
     TensorBoard reads files in the order of their names: second, host, then process and counter as strings, where
-    "100" sorts before "99". Of two files of the same second it could read the later one first.
+    "100" sorts before "99". It would read a new file before one of the same second, or one that a machine with a
+    faster clock has written, and draw the curves of a resumed run backwards.
     """
-    matches = (
-        re.match(r"events\.out\.tfevents\.(\d+)\.", path.name) for path in folder.glob("events.out.tfevents.*")
-    )
+    matches = (re.match(r"events\.out\.tfevents\.(\d{10})\.", path.name) for path in folder.glob("events.out.*"))
     newest = max((int(match[1]) for match in matches if match), default=0)
-    if int(time.time()) == newest:
-        time.sleep(newest + 1 - time.time())
+    return max(time.time(), newest + 1) if newest < MAX_SECOND else time.time()

@@ -3,8 +3,8 @@
 import io
 import pickle
 import re
+import struct
 import zipfile
-import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from dive.errors import RunError
+from dive.errors import RunError, printable
 from dive.runs.atomic_io import atomic_write
+from dive.runs.callback_paths import relocate_paths
 
 Checkpoint = dict[str, Any]
 
@@ -31,7 +32,14 @@ class CorruptCheckpointError(RunError):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint plugin, on top of `save_checkpoint` and `load_checkpoint`."""
+    """Lightning's checkpoint plugin, on top of `save_checkpoint` and `load_checkpoint`.
+
+    Args:
+        run: the run directory; nothing outside it is removed, whatever the state in a checkpoint says.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
 
     def save_checkpoint(self, checkpoint: Checkpoint, path: str | Path, storage_options: Any = None) -> None:
         """Save a checkpoint with `save_checkpoint`; `storage_options` are ignored."""
@@ -40,8 +48,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> Checkpoint:
-        """Load a checkpoint with `load_checkpoint`, always with ``weights_only=True``."""
-        return load_checkpoint(Path(path), map_location)
+        """Load a checkpoint with `load_checkpoint`, with the paths in callback states moved to this run."""
+        checkpoint = load_checkpoint(Path(path), map_location)
+        return relocate_paths(checkpoint, self.run / "checkpoints")
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint file of this run.
+
+        Raises:
+            RunError: the path is not below the run directory.
+        """
+        if not Path(path).resolve().is_relative_to(self.run.resolve()):
+            raise RunError(f"{path} is not removed: it is not in the run directory {self.run}")
+        Path(path).unlink(missing_ok=True)
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -94,20 +113,26 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
     try:
         # torch.load does not verify the checksums that torch.save writes.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if compressed := next((r for r in archive.infolist() if r.compress_type != zipfile.ZIP_STORED), None):
+                raise zipfile.BadZipFile(
+                    f"{printable(compressed.filename)} is compressed, which torch.save never does"
+                )
             if (record := archive.testzip()) is not None:
-                raise zipfile.BadZipFile(f"checksum mismatch in {record}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
-        raise CorruptCheckpointError(f"{path} is corrupt: {error}") from error
+                raise zipfile.BadZipFile(f"checksum mismatch in {printable(record)}")
+    except (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, RuntimeError, OverflowError) as error:
+        raise CorruptCheckpointError(f"{path} is corrupt: {printable(str(error))}") from error
     try:
         checkpoint = torch.load(io.BytesIO(content), map_location or "cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reference = re.search(r"GLOBAL (\S+)", str(error))
-        problem = f"references {reference[1]}" if reference else "cannot be unpickled"
+        problem = f"references {printable(reference[1])}" if reference else "cannot be unpickled"
         raise RunError(
             f"{path} is rejected: checkpoints may contain only tensors and plain containers, but it {problem}"
         ) from error
     except RuntimeError as error:
-        raise CorruptCheckpointError(f"{path} is corrupt: {str(error).partition(chr(10))[0]}") from error
+        raise CorruptCheckpointError(
+            f"{path} is corrupt: {printable(str(error).partition(chr(10))[0])}"
+        ) from error
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
         # The checksums match, so the file was already invalid when it was written.
         raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error

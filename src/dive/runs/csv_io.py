@@ -6,9 +6,13 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from dive.errors import CorruptRecordError, printable
 from dive.runs.atomic_io import atomic_write
+from dive.runs.record_schema import read_text
 
 log = logging.getLogger(__name__)
+
+MAX_BYTES = 2**30
 
 Row = dict[str, float]
 
@@ -23,16 +27,27 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, fl
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Read the rows of a table, each without its empty columns; no rows if the file does not exist."""
-    if not path.exists():
+    """Read the rows of a table, each without its empty columns; no rows if the file does not exist.
+
+    Rows that are damaged are skipped with a warning.
+    """
+    try:
+        text = read_text(path, MAX_BYTES, errors="replace")
+    except FileNotFoundError:
+        return []
+    except CorruptRecordError as error:
+        log.warning("%s: skipped", error)
         return []
     rows, skipped = [], 0
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for row in reader:
             try:
-                rows.append({name: float(value) for name, value in row.items() if value != ""})
+                rows.append({printable(name): float(value) for name, value in row.items() if value != ""})
             except (TypeError, ValueError):  # TypeError: the row has too few columns (None) or too many (a list)
                 skipped += 1
+    except csv.Error as error:
+        log.warning("%s is corrupt in line %d (%s): skipped the rest", path, reader.line_num, error)
     if skipped:
         log.warning("%s is corrupt: skipped %d rows that are truncated or not numeric", path, skipped)
     return rows

@@ -10,8 +10,8 @@ from dive.tasks.metric_mode import metric_mode
 
 
 def read_metrics(path: Path) -> dict[int, Row]:
-    """Read a metrics table, by step; empty if the file does not exist."""
-    return {int(row.pop("step")): row for row in read_csv(path) if "step" in row}
+    """Read a metrics table, by step; empty if the file does not exist. Rows without a valid step are skipped."""
+    return {int(row.pop("step")): row for row in read_csv(path) if row.get("step", math.nan).is_integer()}
 
 
 def write_metrics(rows: Mapping[int, Row], path: Path) -> None:
@@ -38,7 +38,9 @@ def read_partial_metrics(run: Path) -> dict[str, Row]:
     rows, config = read_metrics(run / "metrics.csv"), load_config(run) or {}
     valid = {step: row for step, row in rows.items() if not any(map(math.isnan, row.values()))}
     metrics = {
-        "best": best_metrics(valid, config["monitor"], config.get("mode", "auto")) if "monitor" in config else {},
+        "best": best_metrics(valid, config["monitor"], config.get("mode", "auto"))
+        if isinstance(config.get("monitor"), str)
+        else {},
         "final": final_metrics(rows),
     }
     return {kind: {name: v for name, v in row.items() if name != "epoch"} for kind, row in metrics.items()}

@@ -5,12 +5,16 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dive.errors import CorruptRecordError
 from dive.runs.record import load_environment
+from dive.runs.record_schema import read_text
 
+MAX_DIFF_BYTES = 2**28
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy", "tensorboard")
 
 
@@ -63,10 +67,10 @@ def describe_code(code: str) -> str:
 def recorded_code_version(directory: Path) -> str:
     """The `code_version` that a run recorded in ``environment.json`` and ``code.diff``; empty if there is none."""
     revision = load_environment(directory).get("git_revision")
-    try:
-        return f"{revision}\n{(directory / 'code.diff').read_text()}" if revision else ""
-    except FileNotFoundError:
-        return ""
+    with suppress(FileNotFoundError, CorruptRecordError):
+        if revision:
+            return f"{revision}\n{read_text(directory / 'code.diff', MAX_DIFF_BYTES, errors='replace')}"
+    return ""
 
 
 def _git(*args: str) -> str | None:

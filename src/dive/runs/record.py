@@ -2,26 +2,42 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dive.errors import CorruptRecordError, printable
 from dive.runs.lock import is_locked
+from dive.runs.plain_yaml import load_plain
+from dive.runs.record_schema import EnvironmentRecord, ResultRecord, read_json, read_text
 
 Config = dict[str, Any]
+Result = dict[str, Any]
 
 # Keys that say how a run was started, not what it computes: two runs that differ only in these are the same.
 NON_IDENTITY_KEYS = ("resume", "sweep", "tune", "find_lr", "find_batch_size")
 
-# The C implementation is ten times as fast, which matters for sweeps of a thousand jobs.
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+URL = re.compile(r"(?!pkg:)[a-z][a-z0-9+.-]*:(//|:)", re.IGNORECASE)  # also fsspec's "simplecache::"
 
 
 def comparable_config(config: Config) -> Config:
-    """A configuration without its `NON_IDENTITY_KEYS`."""
-    return {key: value for key, value in config.items() if key not in NON_IDENTITY_KEYS}
+    """A configuration without its `NON_IDENTITY_KEYS` and its URLs: the content of a download is verified."""
+    return {key: without_urls(value) for key, value in config.items() if key not in NON_IDENTITY_KEYS}
+
+
+def without_urls(node: Any) -> Any:
+    """A recorded configuration with null in place of URLs: a run from somebody else must not choose a server.
+
+    >>> without_urls({"mirror": "https://example.org", "path": "pkg://dive.data/house_tiny.csv"})
+    {'mirror': None, 'path': 'pkg://dive.data/house_tiny.csv'}
+    """
+    if isinstance(node, Mapping):
+        return {key: without_urls(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [without_urls(value) for value in node]
+    return None if isinstance(node, str) and URL.match(node) else node
 
 
 def fingerprint(config: Config) -> str:
@@ -29,26 +45,42 @@ def fingerprint(config: Config) -> str:
     return json.dumps(comparable_config(config), sort_keys=True, default=str)
 
 
-def load_config(directory: Path) -> Config | None:
-    """Load the ``config.yaml`` of a run; None if it is missing or corrupt."""
+def read_config(directory: Path) -> Config:
+    """Read the ``config.yaml`` of a run.
+
+    Raises:
+        FileNotFoundError: there is none.
+        CorruptRecordError: it is not a mapping of plain data.
+    """
+    path = directory / "config.yaml"
     try:
-        config = yaml.load((directory / "config.yaml").read_text(), YAML_LOADER)
-    except (FileNotFoundError, yaml.YAMLError):
-        return None
-    return config if isinstance(config, dict) else None
+        config = load_plain(read_text(path))
+    except ValueError as error:
+        raise CorruptRecordError(f"{path} is corrupt: {error}") from error
+    if not isinstance(config, dict):
+        raise CorruptRecordError(f"{path} is corrupt: it is not a mapping")
+    return config
 
 
-def load_result(directory: Path) -> dict[str, Any]:
+def load_config(directory: Path) -> Config | None:
+    """Read a configuration as `read_config` does; None if it is missing or damaged."""
+    with suppress(FileNotFoundError, CorruptRecordError):
+        return read_config(directory)
+    return None
+
+
+def load_result(directory: Path) -> Result:
     """Load the ``result.json`` of a run.
 
-    Without a valid one, the status of a run that has started is ``running``, though it may have been killed.
+    Without one, the status of a run that has started is ``running``, though it may have been killed. If it is
+    damaged, the status is ``damaged``, and ``error`` is the reason.
     """
-    result = _load_json(directory / "result.json")
-    rows = result.get("metrics", {})
-    valid_rows = isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values())
-    if isinstance(result.get("status"), str) and valid_rows:
-        return result
-    return {"status": "running" if (directory / "config.yaml").exists() else "not started"}
+    try:
+        return read_json(directory / "result.json", ResultRecord)
+    except FileNotFoundError:
+        return {"status": "running" if (directory / "config.yaml").exists() else "not started"}
+    except CorruptRecordError as error:
+        return {"status": "damaged", "error": str(error)}
 
 
 def load_result_or_partial(directory: Path) -> dict[str, Any]:
@@ -73,16 +105,10 @@ def to_json(value: Any) -> Any:
 
 
 def load_environment(directory: Path) -> dict[str, Any]:
-    """Load the ``environment.json`` of a run; empty if it is missing or corrupt."""
-    return _load_json(directory / "environment.json")
-
-
-def _load_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # ValueError: invalid JSON or invalid UTF-8
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Load the ``environment.json`` of a run; empty if it is missing or damaged."""
+    with suppress(FileNotFoundError, CorruptRecordError):
+        return read_json(directory / "environment.json", EnvironmentRecord)
+    return {}
 
 
 def diff_configs(old: Config, new: Config) -> list[str]:
@@ -94,7 +120,7 @@ def diff_configs(old: Config, new: Config) -> list[str]:
     before, after = dict(flatten(comparable_config(old))), dict(flatten(comparable_config(new)))
     pairs = {key: (before.get(key, "(none)"), after.get(key, "(none)")) for key in [*before, *after]}
     return [
-        f"{key}: {a} -> {b}"
+        printable(f"{key}: {a} -> {b}")
         for key, (a, b) in pairs.items()
         if json.dumps(a, default=str) != json.dumps(b, default=str)
     ]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 from pytorch_lightning.utilities import rank_zero_only
 from pytorch_lightning.utilities.exceptions import SIGTERMException
@@ -26,9 +25,11 @@ from dive.runs.atomic_io import atomic_write, remove_temp_files
 from dive.runs.checkpoint_io import load_checkpoint
 from dive.runs.lock import LOCK_FILE
 from dive.runs.logging import add_file_handler
+from dive.runs.plain_yaml import dump_plain
 from dive.runs.record import to_json
 from dive.runs.resume import check_resume_compatible, latest_valid_checkpoint
 from dive.runs.signals import RunInterrupted, SignalHandlers
+from dive.runs.symlinks import require_no_links
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class Run:
         return self
 
     def _find_checkpoint(self) -> list[str]:
+        require_no_links(self.directory)
         paths = [self.directory / "checkpoints" / name for name in CHECKPOINT_NAMES]
         self.checkpoint, problems = latest_valid_checkpoint(paths)
         if self.checkpoint is None:
@@ -112,7 +114,7 @@ class Run:
         (self.directory / "result.json").unlink(missing_ok=True)
         with (self.directory / "command.txt").open("a") as file:
             file.write(f"{self.command}\n")
-        atomic_write(self.directory / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        atomic_write(self.directory / "config.yaml", dump_plain(self.config))
         atomic_write(self.directory / "environment.json", json.dumps(provenance.environment(), indent=2) + "\n")
         atomic_write(self.directory / "code.diff", provenance.code_diff())
 

@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 
 from dive.sweeps.plots import plot_curves, plot_scores
-from dive.sweeps.results_table import SweepTable, format_cell
+from dive.sweeps.results_table import DATA_CHANGED, SweepTable, format_cell
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222; }
@@ -15,7 +15,7 @@ h2 { margin-top: 2.5rem; }
 table { border-collapse: collapse; font-size: 13px; }
 th, td { border-bottom: 1px solid #ddd; padding: .25rem .6rem; text-align: left; vertical-align: top; }
 th { background: #f4f4f4; position: sticky; top: 0; }
-tr.failed td, tr.killed td { background: #fdecea; }
+tr.failed td, tr.killed td, tr.damaged td { background: #fdecea; }
 tr.not-started td, tr.interrupted td, tr.running td { background: #fff7e0; }
 pre { background: #f4f4f4; padding: .6rem; white-space: pre-wrap; }
 img { max-width: 100%; }
@@ -27,6 +27,8 @@ def render_html(table: SweepTable) -> str:
     """Render the page; all text that comes from jobs is escaped."""
     title = f"Sweep {escape(table.directory.name)}"
     parts = [f"<h1>{title}</h1>", f"<p>{escape(table.summary())}</p>"]
+    if table.data_changed:
+        parts.append(f"<p><b>Warning:</b> {DATA_CHANGED}</p>")
     if table.best is not None:
         parts.append(f"<p>Best {escape(str(table.monitor))}: <b>{table.best['score']:.4g}</b></p>")
         parts.append(f"<pre>{escape(table.best['command'])}</pre>")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dive.errors import printable
 from dive.runs.record import flatten, load_config
 from dive.sweeps.job import overrides_by_key
 
@@ -43,12 +44,10 @@ def format_value(value: Any) -> str:
         return DEFAULT_LABEL
     if isinstance(value, list):
         return f"[{','.join(format_value(item) for item in value)}]"
-    text = "null" if value is None else str(value)
+    text = "null" if value is None else printable(str(value))
     if text.lower() in ("true", "false"):
         return text.lower()
-    if text.lstrip("+-").isdecimal():
-        return str(int(text))
     try:
-        return f"{float(text):.10g}"
+        return str(int(text)) if text.lstrip("+-").isdecimal() else f"{float(text):.10g}"
     except ValueError:
         return text.replace(" ", "") if text.startswith("[") else text

@@ -37,7 +37,7 @@ def plot_curves(table: SweepTable) -> Figure | None:
         axes.plot(*best[1].T, color="C1", marker=".", label=strip_markup(f"best: {best[0]}"))
         axes.autoscale()
     figure.legend(loc="outside right upper", fontsize="x-small", reverse=True)
-    axes.set(xlabel="epoch", ylabel=str(table.monitor))
+    axes.set(xlabel="epoch", ylabel=strip_markup(str(table.monitor)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     return figure
@@ -70,7 +70,7 @@ def plot_scores(table: SweepTable) -> Figure | None:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, key in zip(panels, keys, strict=False):
         _plot_panel(axes, table.finished[key], table.finished["score"].astype(float))
-        axes.set(xlabel=strip_markup(key), ylabel=table.monitor)
+        axes.set(xlabel=strip_markup(key), ylabel=strip_markup(table.monitor))
         axes.grid(alpha=0.3)
     for axes in panels[len(keys) :]:
         axes.set_axis_off()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from dive.errors import printable
 from dive.tasks.metric_mode import metric_mode
 
 
@@ -60,7 +61,7 @@ class SweepProgress:
         if self.console.is_terminal:
             self._status.update(Text(self.line()))
         else:
-            self.console.print(f"{name}: {summarize(result)}; {self.line()}")
+            self.console.print(f"{name}: {printable(summarize(result))}; {self.line()}")
 
     def line(self) -> str:
         """The progress line."""
@@ -82,7 +83,7 @@ def summarize(result: Mapping[str, Any]) -> str:
     """The outcome of a job in a few words: its score, or its status and error."""
     if result["status"] == "finished":
         score = result.get("score")
-        return "finished" if score is None else f"{result['monitor']} {score:.4g}"
+        return "finished" if score is None else f"{result.get('monitor', 'score')} {score:.4g}"
     return f"{result['status']} ({' '.join(str(result.get('error') or 'no result').split())})"
 
 

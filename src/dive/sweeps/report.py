@@ -1,7 +1,9 @@
 """The report of a sweep: on the terminal, as CSV, Markdown and HTML files, and in TensorBoard."""
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +13,7 @@ from rich.table import Table
 from dive.runs.atomic_io import atomic_write
 from dive.sweeps import tensorboard_hparams
 from dive.sweeps.html_report import render_html
-from dive.sweeps.results_table import SweepTable, format_cell, load_table
+from dive.sweeps.results_table import DATA_CHANGED, SweepTable, format_cell, load_table
 
 MAX_ROWS = 20  # on the terminal; the files list all jobs
 
@@ -32,21 +34,46 @@ def write_report(directory: Path) -> SweepTable:
 
 def markdown(table: SweepTable) -> str:
     """Format the report as Markdown."""
-    parts = [f"# Sweep {table.directory.name}", table.summary()]
+    parts = [
+        f"# Sweep {escape_markdown(table.directory.name)}",
+        table.summary(),
+        *([DATA_CHANGED] if table.data_changed else []),
+    ]
     if table.best is not None:
-        parts += [f"Best {table.monitor}: {table.best['score']:.4g}", f"```\n{table.best['command']}\n```"]
+        parts += [
+            f"Best {escape_markdown(str(table.monitor))}: {table.best['score']:.4g}",
+            code_block(table.best["command"]),
+        ]
     if len(table.finished):
         parts += ["## Mean over seeds", _markdown_table(table.mean_over_seeds())]
     parts += ["## Jobs", _markdown_table(table.summary_columns())]
     if len(table.failed):
-        parts += ["## Rerun a failed job", f"```\n{table.failed.iloc[0]['command']}\n```"]
+        parts += ["## Rerun a failed job", code_block(table.failed.iloc[0]["command"])]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_table(frame: pd.DataFrame) -> str:
-    cells = frame.map(lambda cell: format_cell(cell).replace("|", "\\|").replace("\n", " "))
-    rows = [list(cells.columns), ["---"] * len(cells.columns), *cells.to_numpy().tolist()]
+    cells = frame.map(lambda cell: escape_markdown(format_cell(cell)))
+    rows = [
+        [escape_markdown(name) for name in cells.columns],
+        ["---"] * len(cells.columns),
+        *cells.to_numpy().tolist(),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def escape_markdown(text: str) -> str:
+    r"""Escape what Markdown would read as a link, HTML, code, emphasis, or the end of a table cell.
+
+    >>> escape_markdown("a|b <img> [x](y)\n")
+    'a\\|b &lt;img&gt; \\[x\\](y) '
+    """
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", escape(text, quote=False).replace("\n", " "))
+
+
+def code_block(text: str) -> str:
+    """Format text as an indented block of code, which no text can end."""
+    return "\n".join(f"    {line}" for line in text.split("\n"))
 
 
 def print_report(table: SweepTable, console: Console) -> None:
@@ -65,6 +92,8 @@ def print_report(table: SweepTable, console: Console) -> None:
     for row in rows:
         grid.add_row(*row)
     console.print(grid)
+    if table.data_changed:
+        console.print(f"warning: {DATA_CHANGED}")
     if table.best is not None:
         console.print(f"best {table.monitor} {table.best['score']:.4g}: {table.best['command']}")
     console.print(f"report: {table.directory / 'report.html'}")

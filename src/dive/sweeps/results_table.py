@@ -1,6 +1,5 @@
 """The jobs of a sweep as a table: their parameters and their results."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,17 @@ from dive.config.naming import MANIFEST
 from dive.errors import RunError
 from dive.runs.lock import is_locked
 from dive.runs.metrics_csv import read_partial_metrics
-from dive.runs.record import load_result
+from dive.sweeps.job_record import data_source, data_version, load_job, quote_shell
 from dive.sweeps.manifest import read_manifest
 from dive.sweeps.parameters import job_parameters
-from dive.tasks.metric_mode import metric_mode
 
 SEED = "seed"
 METRICS = ("best", "final")
-COLUMNS = ("others", "status", "monitor", "score", "best epoch", "seconds", "error", "command")
+DATA_CHANGED = (
+    "jobs were trained on different versions of their data (column data version): do not compare their scores"
+)
+FAILED = ("failed", "killed", "damaged")
+COLUMNS = ("others", "data version", "status", "monitor", "score", "best epoch", "seconds", "error", "command")
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class SweepTable:
         varied: the keys that vary, each a column of `jobs`.
         monitor: metric that scores the jobs; None if no job has a result, or jobs monitor different metrics.
         mode: mode of that metric: ``"min"`` or ``"max"``.
+        data_changed: whether jobs with the same data configuration were trained on different data.
         jobs: one row per job, with the columns ``job``, the varied keys, ``others`` (further overrides),
-            ``status``, ``monitor``, ``score``, ``best epoch``, each metric as ``best val/acc`` and
-            ``final val/acc``, ``seconds``, ``error``, ``command``.
+            ``data version`` (checksum of the data), ``status``, ``monitor``, ``score``, each metric as
+            ``best val/acc`` and ``final val/acc``, ``best epoch``, ``seconds``, ``error``, ``command``.
     """
 
     directory: Path
@@ -40,6 +43,7 @@ class SweepTable:
     monitor: str | None
     mode: str
     jobs: pd.DataFrame
+    data_changed: bool = False
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -53,17 +57,17 @@ class SweepTable:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """Jobs that raised an error or were killed."""
-        return self.jobs[self.jobs["status"].isin(["failed", "killed"])]
+        """Jobs that raised an error, were killed, or whose record is damaged."""
+        return self.jobs[self.jobs["status"].isin(FAILED)]
 
     @property
     def unfinished(self) -> int:
         """Number of jobs that are interrupted, running or not started."""
-        return int((~self.jobs["status"].isin(["finished", "failed", "killed"])).sum())
+        return int((~self.jobs["status"].isin(["finished", *FAILED])).sum())
 
     def mean_over_seeds(self) -> pd.DataFrame:
         """Mean, standard deviation and number of scores of jobs that differ only in their seed, best first."""
-        keys = [key for key in self.varied if key != SEED]
+        keys = [*(key for key in self.varied if key != SEED), *(["data version"] if self.data_changed else [])]
         scores = self.finished.assign(score=self.finished["score"].astype(float))
         grouped = scores.groupby(keys, sort=False) if keys else scores.groupby(lambda _: "all")
         table = grouped["score"].agg(["mean", "std", "count"]).rename(columns={"count": "n"})
@@ -77,7 +81,8 @@ class SweepTable:
     def summary_columns(self) -> pd.DataFrame:
         """The main columns: job, varied keys, status, score, best epoch, seconds, and errors if there are any."""
         scores = ["monitor", "score"] if self.jobs["monitor"].nunique() > 1 else ["score"]
-        columns = ["job", *self.varied, "status", *scores, "best epoch", "seconds"]
+        data = ["data version"] if self.data_changed else []
+        columns = ["job", *self.varied, *data, "status", *scores, "best epoch", "seconds"]
         return self.jobs[columns if self.jobs["error"].isna().all() else [*columns, "error"]]
 
 
@@ -107,10 +112,13 @@ def load_table(directory: Path) -> SweepTable:
     parameters, varied = job_parameters(directory, overrides, manifest["varied"])
     running = is_locked(directory)
     rows, monitored = [], set()
+    versions: dict[str, set[str]] = {}
     for name, words in overrides.items():
-        result = load_result(directory / name)
+        config, result = load_job(directory / name)
         if "monitor" in result:
-            monitored.add((result["monitor"], metric_mode(result["monitor"], result.get("mode", "auto"))))
+            monitored.add((result["monitor"], result["mode"]))
+        if (version := data_version(result)) is not None:
+            versions.setdefault(data_source(config, result), set()).add(version)
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
         metrics = result.get("metrics") or read_partial_metrics(directory / name)
@@ -120,14 +128,15 @@ def load_table(directory: Path) -> SweepTable:
                 "job": name,
                 **{key: parameters[name][key] for key in varied},
                 "others": " ".join(others),
+                "data version": version,
                 "status": result["status"],
                 "monitor": result.get("monitor"),
                 "score": result.get("score"),
-                "best epoch": result.get("best_epoch"),
                 **{f"{which} {key}": value for which in METRICS for key, value in metrics.get(which, {}).items()},
+                "best epoch": result.get("best_epoch"),
                 "seconds": result.get("seconds"),
                 "error": result.get("error"),
-                "command": shlex.join(["python", "train.py", *words]),
+                "command": " ".join(["python", "train.py", *map(quote_shell, words)]),
             }
         )
     # Scores of different metrics cannot be ranked.
@@ -135,4 +144,5 @@ def load_table(directory: Path) -> SweepTable:
     jobs = pd.DataFrame(rows, columns=None if rows else ["job", *varied, *COLUMNS])
     jobs["best epoch"] = jobs["best epoch"].astype("Int64")
     order = jobs["score"].sort_values(ascending=mode == "min", kind="stable", na_position="last").index
-    return SweepTable(directory, varied, monitor, mode, jobs.loc[order].reset_index(drop=True))
+    changed = any(len(group) > 1 for group in versions.values())
+    return SweepTable(directory, varied, monitor, mode, jobs.loc[order].reset_index(drop=True), changed)

@@ -10,11 +10,11 @@ from typing import Any, Literal, Self
 from filelock import FileLock, Timeout
 
 from dive.config.naming import MANIFEST, job_name
-from dive.errors import RunError
+from dive.errors import CorruptRecordError, RunError
 from dive.runs import provenance
 from dive.runs.atomic_io import atomic_write
 from dive.runs.lock import LOCK_FILE
-from dive.runs.record import Config, diff_configs, fingerprint, load_config, load_result
+from dive.runs.record import Config, diff_configs, fingerprint, load_config, load_result, read_config
 from dive.sweeps.job import archive_path, archive_run, overrides_by_key
 from dive.sweeps.manifest import read_manifest
 
@@ -75,6 +75,8 @@ class Sweep:
     def __enter__(self) -> Self:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
+            if link := next((path for path in sorted(self.directory.iterdir()) if path.is_symlink()), None):
+                raise RunError(f"{link} is a symbolic link; a sweep directory must not contain any")
             self._lock.acquire(blocking=False)
         except Timeout:
             raise RunError(
@@ -134,10 +136,15 @@ class Sweep:
     def _plan_new(self, job: PlannedJob) -> PlannedJob:
         if not job.directory.exists():
             return job
-        target, reason = archive_path(job.directory), ""
-        if (old := load_config(job.directory)) is not None:
-            changes = "; ".join(diff_configs(old, job.config)[:3])
-            reason = f"the configuration changed ({changes}): starting over, the old run was moved to {target}"
+        target = archive_path(job.directory)
+        try:
+            changed = diff_configs(read_config(job.directory), job.config)
+            changes = f"the configuration changed ({'; '.join(changed[:3])})"
+        except FileNotFoundError:
+            return replace(job, archive_to=target)
+        except CorruptRecordError as error:
+            changes = str(error)
+        reason = f"{changes}: starting over, the old run was moved to {target}"
         return replace(job, reason=reason, archive_to=target)
 
     def _plan_existing(self, job: PlannedJob, code: str) -> PlannedJob:
@@ -147,10 +154,12 @@ class Sweep:
         change = f"the code changed from {provenance.describe_code(run_code)} to {provenance.describe_code(code)}"
         if status == "finished":
             return replace(job, action="skip", reason=f"{change}: keeping the result" if changed else "")
-        if status != "failed" and (job.directory / "checkpoints" / "last.ckpt").is_file():
+        if status not in ("failed", "damaged") and (job.directory / "checkpoints" / "last.ckpt").is_file():
             reason = f"{change}: resuming anyway" if changed else ""
             return replace(job, action="resume", reason=reason, previous_result=result)
         target = archive_path(job.directory)
-        outcome = "stopped before its first checkpoint" if status == "running" else f"{status} earlier"
+        outcome = {"running": "stopped before its first checkpoint", "damaged": result.get("error")}.get(
+            status, f"{status} earlier"
+        )
         reason = f"{outcome}: starting over, the old run was moved to {target.parent}"
         return replace(job, reason=reason, archive_to=target)

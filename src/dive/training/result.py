@@ -9,7 +9,6 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
-from dive.data.checksums import split_checksums
 from dive.loggers.history import MetricsHistoryLogger
 from dive.runs.metrics_csv import best_metrics, final_metrics
 from dive.tasks.metric_mode import metric_mode
@@ -46,7 +45,8 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
     return {
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
-        "data_crc32": split_checksums(trainer.datamodule.splits),
+        "data_crc32": trainer.datamodule.checksums,
+        "data_seed": config["seed"] if trainer.datamodule.load_draws_from_seed else None,
         "seed": config["seed"],
         "monitor": config["monitor"],
         "mode": metric_mode(config["monitor"], config["mode"]),

@@ -1,6 +1,6 @@
 """Lightning's Trainer with `torch.compile` as a setting, a faster training loop and atomic checkpoints."""
 
-import sys
+from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -9,6 +9,7 @@ from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
 from dive.errors import ConfigError
+from dive.lazy.private_api import may_have_compiled
 from dive.runs.checkpoint_io import AtomicCheckpointIO
 from dive.training.fast.availability import install_fast_loop
 from dive.training.fast.hook_pruning import drop_empty_hooks
@@ -48,7 +49,7 @@ class Trainer(pl.Trainer):
             raise ValueError(f"this machine has no {accelerator}; choose trainer=auto or trainer=cpu")
         if settings.get("deterministic") is False and not torch.are_deterministic_algorithms_enabled():
             settings["deterministic"] = None  # False would make torch import its compiler, and change nothing
-        plugins: list[Any] = [AtomicCheckpointIO()]
+        plugins: list[Any] = [AtomicCheckpointIO(Path(settings.get("default_root_dir") or Path.cwd()))]
         if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():  # Lightning's order
             # `dive.sweeps.launchers.preemption` requeues; Lightning would save a checkpoint of its own for that.
             plugins.append(SLURMEnvironment(auto_requeue=False))
@@ -78,10 +79,10 @@ class Trainer(pl.Trainer):
         """
         if self.compile:
             settings = self.compile if isinstance(self.compile, dict) else {}
-            if settings and "torch._inductor.compile_fx" in sys.modules:  # a model may have been compiled before
-                # With CUDA graphs, torch may run a graph of that model on this one, if the addresses are equal. It
-                # returns that model's parameters, now on the CPU, and the backward pass fails. The reset discards
-                # the compiled code of all models in this process; each is compiled again when it is called.
+            if settings and may_have_compiled():
+                # With CUDA graphs, torch may run a graph of an earlier model on this one, if the addresses are
+                # equal. It returns that model's parameters, now on the CPU, and the backward pass fails. The reset
+                # discards the compiled code of all models in this process; they are compiled again when called.
                 torch.compiler.reset()
             try:
                 module.model.compile(**settings)

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -15,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+
+from dive.errors import RunError
+from dive.sweeps.launchers.job_process import run_in_this_process
 
 # Imported once by the fork server, so that a process starts in hundredths of a second, not in ten seconds.
 PRELOADED = [
@@ -94,6 +96,9 @@ def run_jobs(
         threads: torch threads per process.
         devices: values of CUDA_VISIBLE_DEVICES, assigned round-robin; empty leaves the variable unchanged.
         on_start: called with the index of each job that starts.
+
+    Raises:
+        RunError: a process cannot be started.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -108,8 +113,8 @@ def run_jobs(
                 device = devices[slot % len(devices)] if devices else None
                 receiver, sender = context.Pipe()
                 arguments = (cloudpickle.dumps(job.call), job.output, sender, threads, device)
-                process = context.Process(target=_process_main, args=arguments)
-                process.start()
+                process = context.Process(target=run_in_this_process, args=arguments)
+                _start(process)
                 sender.close()
                 running.append(_Worker(index, slot, process, receiver))
                 if on_start is not None:
@@ -122,6 +127,16 @@ def run_jobs(
                 yield worker.index, result
     finally:
         _terminate([worker.process for worker in running])
+
+
+def _start(process: BaseProcess) -> None:
+    try:
+        process.start()
+    except (OSError, EOFError, MemoryError) as error:  # EOFError: the fork server has ended
+        reason = str(error) or "the process that starts them has ended"
+        raise RunError(
+            f"cannot start the process of a job: {reason}; is its memory limited (ulimit -v)?"
+        ) from error
 
 
 def _terminate(processes: Sequence[BaseProcess]) -> None:
@@ -140,33 +155,3 @@ def _kill_group(process: BaseProcess) -> None:
     if process.pid is not None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _process_main(
-    call: bytes, output: Path | None, connection: Connection, threads: int, device: str | None
-) -> None:
-    multiprocessing.set_start_method(None, force=True)  # for the job's own subprocesses: as in a single run
-    os.setpgrp()  # Ctrl-C on the terminal goes to the parent only, which then sends SIGTERM
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with output.open("ab") as file:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device
-    import torch
-
-    torch.set_num_threads(threads)
-    try:
-        message = {"value": cloudpickle.loads(call)()}
-    except Exception as error:
-        message = {"error": f"{type(error).__name__}: {error}"}
-    connection.send(message)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.killpg(0, signal.SIGKILL)
