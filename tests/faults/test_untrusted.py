@@ -16,6 +16,7 @@ import yaml
 from pytorch_lightning import callbacks
 from rich.console import Console
 
+import dive
 from dive.config.compose import compose_resolved
 from dive.config.validation import validate_config
 from dive.errors import CONTROL_CHARACTER, ConfigError, RunError, UserError
@@ -281,7 +282,7 @@ def test_a_record_does_not_choose_a_server(
 def test_texts_from_records_are_printable(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], outcome: Outcome
 ) -> None:
-    evil = "\x1b[2J\x07\u202e|<img src=x>[a](b)`"
+    evil = "\x1b[2J\x07\u202e|<img/src=x>[a](b)`"
     for name in ("a", "b"):
         job = tmp_path / "sweep" / name
         job.mkdir(parents=True)
@@ -315,7 +316,7 @@ def test_texts_from_records_are_printable(
     texts.append(capsys.readouterr().out)
     for text in texts:
         assert not CONTROL_CHARACTER.search(text.replace("\n", "").replace("\t", "")), text
-    assert "<img src=x" not in texts[3]
+    assert "<img/src=x" not in texts[3]
     assert not re.search(r"(?m)^(?!    ).*<img", texts[2]), "only in code blocks"
     outcome("escaped on the terminal, in report.md, report.html and report.csv: `\\x1b[2J`")
 
@@ -339,3 +340,47 @@ def test_removing_a_checkpoint_outside_the_run_is_an_error(tmp_path: Path) -> No
     with pytest.raises(RunError, match="is not in the run directory"):
         checkpoint_io.AtomicCheckpointIO(Path("run")).remove_checkpoint(tmp_path / "neighbor" / "thesis.txt")
     assert (tmp_path / "neighbor" / "thesis.txt").exists()
+
+
+@pytest.mark.fault(
+    32,
+    "job directories in a sweep that is rerun",
+    "a job renamed to `${oc.env:CANARY}`, which Hydra would resolve",
+)
+def test_names_of_job_directories_are_not_interpolated(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_py: Callable[..., str],
+    nothing_escaped: Callable[[], None],
+    outcome: Outcome,
+) -> None:
+    monkeypatch.setenv("CANARY", str(tmp_path / "neighbor" / "canary"))
+    command = ("-m", *TINY, "trainer=cpu", "callbacks=lean", "seed=0,1", "sweep=lr")
+    assert train_py(*command) == ""
+    job = Path("multirun/lr/seed=0").rename("multirun/lr/${oc.env:CANARY}")
+    (job / "result.json").write_text('{"status": "failed"}')
+    assert train_py(*command) == ""
+    nothing_escaped()
+    assert json.loads(Path("multirun/lr/seed=0/result.json").read_text())["status"] == "finished"
+    outcome("the directory is ignored; the job is trained again under its own name")
+
+
+def test_log_messages_are_printable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("t.csv").write_text("x\x1b[2J,price\n" + "".join(f"{i},{i}\n" for i in range(30)) + "foo,3\n")
+    dive.train(
+        [
+            "model=linear_regression",
+            "data=house_tiny",
+            "data.path=t.csv",
+            "data.target=price",
+            "trainer=cpu",
+            "callbacks=lean",
+            "trainer.max_epochs=1",
+            "hydra.run.dir=run",
+        ]
+    )
+    out = capsys.readouterr().out
+    log = Path("run/train.log").read_text()
+    for text in (out, log):
+        assert "x\\x1b[2J has 1 texts among its numbers" in text
+        assert "\x1b" not in text

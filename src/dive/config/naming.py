@@ -58,3 +58,12 @@ def job_name(overrides: Mapping[str, str], varied: Collection[str]) -> str:
     if safe == name and len(safe) <= MAX_NAME_LENGTH:
         return safe
     return f"{safe[: MAX_NAME_LENGTH - 9]}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def is_job_name(name: str) -> bool:
+    """Whether a directory may be that of a job: `job_name` makes no other names, and Hydra would interpret them.
+
+    >>> is_job_name("optimizer.lr=0.1,seed=0"), is_job_name("${oc.env:HOME}"), is_job_name("..")
+    (True, False, False)
+    """
+    return re.fullmatch(r"(?!\.)[\w.,=+\-\[\]~]+", name, flags=re.ASCII) is not None

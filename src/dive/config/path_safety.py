@@ -16,7 +16,7 @@ PATH_ARGUMENTS = {
 }
 
 # Letters, digits and some signs, and metrics in braces, whose format can only give digits.
-FILE_NAME = re.compile(r"(?!\.)([\w.=+ -]|\{[\w/ -]+(:\d*(\.\d+)?[defg]?)?\})*", re.ASCII)
+FILE_NAME = re.compile(r"(?!\.)([\w.=+ -]|\{\w[\w -]*(/\w[\w -]*)*(:\d*(\.\d+)?[defg]?)?\})*", re.ASCII)
 
 
 def escapes_run_dir(key: str, value: Any) -> str | None:

@@ -63,7 +63,10 @@ class CSVDataModule(InMemoryDataModule):
         if path.startswith(PACKAGE_PREFIX):
             self.path = Path(__file__).parent / path.removeprefix(PACKAGE_PREFIX)
         else:
-            self.path = Path(path).expanduser()
+            try:
+                self.path = Path(path).expanduser()
+            except RuntimeError as error:  # ~user, and there is no such user
+                raise ValueError(f"path={path}: {error}") from error
         self.name = self.path.stem
         self.target = target
         self.val_fraction = val_fraction

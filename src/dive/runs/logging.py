@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pytorch_lightning.utilities import rank_zero_only
 
+from dive.errors import printable
+
 # Levels in the file and on the terminal. At DEBUG, Lightning logs every hook of every step.
 LOG_LEVELS = {
     "dive": (logging.DEBUG, logging.INFO),
@@ -24,6 +26,14 @@ IRRELEVANT_WARNINGS = (
     r".*The `srun` command is available.*",  # the sweep launcher talks to SLURM itself
     r".*Checkpoint directory .* exists and is not empty.*",  # a resumed run continues in its own directory
 )
+
+
+class PrintableFormatter(logging.Formatter):
+    """Escapes control characters: messages may quote files and checkpoints of other people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return printable(super().format(record), keep="\n\t")
 
 
 def silence_lightning() -> None:
@@ -62,9 +72,10 @@ def add_file_handler(file: Path, terminal: bool = True) -> None:
         logger.setLevel(file_level if rank_zero_only.rank == 0 else logging.ERROR)
         if rank_zero_only.rank == 0:
             to_file = logging.FileHandler(file)
-            to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            to_file.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
             logger.addHandler(to_file)
         if terminal:
             to_terminal = logging.StreamHandler(sys.stdout)
             to_terminal.setLevel(terminal_level)
+            to_terminal.setFormatter(PrintableFormatter())
             logger.addHandler(to_terminal)

@@ -23,7 +23,11 @@ def archive_path(directory: Path) -> Path:
     """The next free path in the archive for a job's run directory, such as ``.earlier/seed=0.1``."""
     archive = directory.parent / ARCHIVE
     archived = [path.name.rpartition(".") for path in archive.glob("*")]
-    numbers = [int(number) for name, _, number in archived if name == directory.name and number.isdigit()]
+    numbers = [
+        int(number)
+        for name, _, number in archived
+        if name == directory.name and number.isdecimal() and number.isascii()
+    ]
     return archive / f"{directory.name}.{max(numbers, default=0) + 1}"
 
 

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from dive.config.naming import MANIFEST
+from dive.config.naming import MANIFEST, is_job_name
 from dive.errors import CorruptRecordError, RunError
 from dive.runs.record_schema import ManifestRecord, read_json
+
+# Columns of the report that no key of a configuration has the name of.
+REPORT_COLUMNS = ("job", "others", "status", "score", "seconds", "error", "command")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -21,8 +24,12 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         return {"varied": [], "jobs": {}}
     except CorruptRecordError as error:
         raise RunError(f"{error}; move it away and rerun: jobs keep their results") from error
-    if invalid := [name for name in manifest["jobs"] if name in ("", ".", "..") or Path(name).name != name]:
+    if invalid := [name for name in manifest["jobs"] if not is_job_name(name)]:
         raise RunError(f"{path}: {invalid[0]!r} is not a valid job name")
-    if len(set(manifest["varied"])) < len(manifest["varied"]):
-        raise RunError(f"{path} is corrupt: a key varies twice; move it away and rerun: jobs keep their results")
+    varied = manifest["varied"]
+    if invalid := [key for key in varied if key in REPORT_COLUMNS or " " in key or varied.count(key) > 1]:
+        raise RunError(
+            f"{path} is corrupt: {invalid[0]!r} is not a key that varies, or is listed twice; "
+            "move it away and rerun: jobs keep their results"
+        )
     return manifest

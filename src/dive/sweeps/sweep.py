@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from filelock import FileLock, Timeout
 
-from dive.config.naming import MANIFEST, job_name
+from dive.config.naming import MANIFEST, is_job_name, job_name
 from dive.errors import CorruptRecordError, RunError
 from dive.runs import provenance
 from dive.runs.atomic_io import atomic_write
@@ -91,7 +91,7 @@ class Sweep:
             raise
         self.jobs, self._varied = manifest["jobs"], manifest["varied"]
         for path in self.directory.glob("*/config.yaml"):
-            if (config := load_config(path.parent)) is not None:
+            if is_job_name(path.parent.name) and (config := load_config(path.parent)) is not None:
                 self._directories[fingerprint(config)] = path.parent
         return self
 

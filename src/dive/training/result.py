@@ -70,7 +70,7 @@ def print_result(result: Result, directory: Path) -> None:
         table.add_column("final", justify="right")
         for name in sorted(best | final):
             table.add_row(name, *(f"{row[name]:.4g}" if name in row else "" for row in (best, final)))
-        console = Console()
+        console = Console(force_terminal=False)  # without styles, which the log would escape
         with console.capture() as output:
             console.print(table)
         log.info("{model} on {data}: best epoch {best_epoch} of {epochs}".format_map(result))
