@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from dive.callbacks import BestCheckpoint, EarlyStopping, ExactResume, LastCheckpoint, LearningRateMonitor
 from dive.callbacks.exact_resume import LEVELS, normalize_loop_progress
 from dive.data import SyntheticRegression
+from dive.errors import RunError
 from dive.loggers import MetricsHistoryLogger
 from dive.runs import checkpoint_io, signals
 from dive.runs.signals import RunInterrupted
@@ -514,3 +515,33 @@ def test_state_of_other_dataloaders_is_not_changed(loader: dict[str, Any]) -> No
     del state["state_dict"]["combined_loader"]
     normalize_loop_progress(state, steps=6, validating=False)
     assert state["state_dict"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"optimizer_states": []}, r"resume=.*: the checkpoint has 0 optimizer_states, but the run has 1"),
+        ({"lr_schedulers": [{}, {}]}, r"resume=.*: the checkpoint has 2 lr_schedulers, but the run has 1"),
+        ({"optimizer_states": [{}]}, r"last\.ckpt does not fit this run: KeyError: 'param_groups'"),
+        ({"state_dict": {}}, r"last\.ckpt does not fit this run: RuntimeError: Error.* Missing key"),
+        ({"means": {}}, r"last\.ckpt does not fit this run: KeyError: 'losses'"),
+        (
+            {"random": {"python": [3], "numpy": [], "torch": torch.zeros(1), "cuda": []}},
+            r"last\.ckpt does not fit this run: ValueError: not enough values",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_rejected(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    seed(0)
+    Run(tmp_path, max_epochs=1)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint_io.save_checkpoint(checkpoint_io.load_checkpoint(path) | changed, path)
+    with pytest.raises(RunError, match=message):
+        Run(tmp_path, resume="last.ckpt", max_epochs=2)
+
+
+def test_other_errors_of_a_resumed_fit_are_not_changed(tmp_path: Path) -> None:
+    seed(0)
+    Run(tmp_path, max_epochs=1)
+    with pytest.raises(KilledError):
+        Run(tmp_path, Recorder("train batch", 1, kill), resume="last.ckpt", max_epochs=2)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -32,6 +33,7 @@ from dive.evaluation.rebuild import recorded_threads, validated_config
 from dive.evaluation.reproduce import finished_config, reproduce
 from dive.loggers.tensorboard import TensorBoardLogger
 from dive.runs import checkpoint_io
+from dive.runs.checkpoint_schema import CONTENT
 from dive.runs.record import read_config
 from dive.sweeps import report
 from dive.sweeps.results_table import load_table
@@ -221,6 +223,54 @@ def test_running_tools_survive_damaged_records(
 
     check()
     outcome("one line, or the recorded metrics")
+
+
+OTHER_TENSORS = (torch.zeros(3), torch.tensor(1.5), (1, 2))
+STATES = ("callbacks", "lr_schedulers", "optimizer_states")  # what is in them depends on the classes
+
+
+@pytest.mark.fault(
+    35, "damaged records", "a value of config.yaml or of a checkpoint removed or replaced in 200 ways (hypothesis)"
+)
+def test_values_of_another_kind(sweep: Path, tmp_path: Path, outcome: Outcome, train_py: TrainPy) -> None:
+    @settings(
+        max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(
+        st.sampled_from(["config.yaml"] * 5 + [*CONTENT, *STATES]),
+        st.integers(0, 10**6),
+        st.sampled_from(("REMOVE", *OTHER_VALUES, *OTHER_TENSORS)),
+        st.sampled_from(["evaluate", "resume", "reproduce"]),
+    )
+    def check(name: str, choice: int, value: Any, tool: str) -> None:
+        run, again = tmp_path / "copy", tmp_path / "again"
+        for folder in (run, again):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(sweep / "seed=0", run)
+        last = run / "checkpoints" / "last.ckpt"
+        saved = torch.load(last, weights_only=True)
+        config = read_config(run)
+        if name == "config.yaml":
+            candidates = values_in(config)
+            saved["config"] = None
+        else:
+            candidates = [(saved, name), *(values_in(saved[name]) if name not in STATES else [])]
+        container, key = candidates[choice % len(candidates)]
+        if isinstance(value, str) and value == "REMOVE":
+            del container[key]
+        elif name != "config.yaml" or not isinstance(value, torch.Tensor | tuple):
+            container[key] = value
+        (run / "config.yaml").write_text(json.dumps(config))
+        torch.save(saved, last)
+        if tool == "evaluate":
+            one_line(lambda: evaluate_run(run, checkpoint="last"))
+        elif tool == "reproduce":
+            one_line(lambda: reproduce(run, again))
+        else:
+            train_py(f"resume={run}", "trainer.max_epochs=3")
+
+    check()
+    outcome("one line, or correct")
 
 
 @pytest.mark.fault(

@@ -110,3 +110,11 @@ def test_compiled_code_is_kept_if_the_compiler_has_not_been_imported(monkeypatch
     assert not private_api.may_have_compiled()
     monkeypatch.setitem(sys.modules, name, ModuleType(name))
     assert private_api.may_have_compiled()
+
+
+def test_restoring_is_unknown_if_lightning_does_not_tell() -> None:
+    connector = SimpleNamespace(_loaded_checkpoint={"state_dict": {}})
+    assert private_api.is_restoring(SimpleNamespace(_checkpoint_connector=connector))  # type: ignore[arg-type]
+    connector._loaded_checkpoint = {}
+    assert not private_api.is_restoring(SimpleNamespace(_checkpoint_connector=connector))  # type: ignore[arg-type]
+    assert not private_api.is_restoring(SimpleNamespace())  # type: ignore[arg-type]

@@ -70,6 +70,7 @@ def test_plain_data_round_trip_through_both_readers(value: Any) -> None:
         ({"a": {"b": b"x"}}, "a.b is a bytes; only mappings"),
         ({"a": {(1, 2): 3}}, "key of a is a tuple; only mappings"),
         ({"a": Path("x")}, "a is a PosixPath; only mappings"),
+        ({"a": [2**63]}, "a[0] is an integer with more than 64 bits"),
         ({"a": "x\x1b[2J"}, "a contains the control character \\x1b"),
         ({"a": {"\u202eb": 1}}, "key of a contains the control character \\u202e"),
         ([0] * MAX_VALUES, f"has more than {MAX_VALUES} values"),

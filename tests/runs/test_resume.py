@@ -93,3 +93,9 @@ def test_max_epochs_cannot_be_below_the_completed_epochs(tmp_path: Path) -> None
     with pytest.raises(RunError) as caught:
         check_resume_compatible(tmp_path, CHECKPOINT, CONFIG | {"trainer": {"max_epochs": 3}})
     assert str(caught.value) == "trainer.max_epochs=3: the run has already trained for 4 epochs"
+
+
+@pytest.mark.parametrize("loops", [{}, {"fit_loop": {}}, {"fit_loop": {"epoch_progress": {"current": 3}}}])
+def test_a_checkpoint_without_progress_cannot_be_resumed(loops: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="the checkpoint does not contain the progress of the run"):
+        check_resume_compatible(tmp_path, CHECKPOINT | {"loops": loops}, CONFIG)

@@ -12,6 +12,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
+from dive.config.compose import compose_resolved
 from dive.errors import ConfigError, RunError
 from dive.runs.lock import is_locked
 from dive.sweeps import preflight
@@ -89,7 +90,11 @@ def fast_polling(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_jobs_are_planned_and_the_plan_is_printed(
-    previous_runs: None, session: SweepSession, sweep_dir: Path, capsys: pytest.CaptureFixture[str]
+    previous_runs: None,
+    session: SweepSession,
+    skip_validation: None,
+    sweep_dir: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert not session.started
     planned = session.plan_jobs([*jobs(0, 1, 2, 3, 4, 5), (6, ["seed=05"], {"seed": 5})], ["seed"], "locally")
@@ -110,7 +115,9 @@ def test_all_invalid_jobs_are_reported_and_nothing_is_changed(
 ) -> None:
     fake_run("seed=0", {"seed": 0}, status="failed", error="no")
     before = sorted(path for path in sweep_dir.rglob("*"))
-    requested = jobs(0) + [(i, [f"seed={i}"], {"seed": i, "model": {"_target_": f"os.system{i}"}}) for i in (1, 2)]
+    config = compose_resolved("model=linear_regression")
+    models = [config["model"], {"_target_": "os.system1"}, {"_target_": "os.system2"}]
+    requested = [(i, [f"seed={i}"], config | {"seed": i, "model": model}) for i, model in enumerate(models)]
     with pytest.raises(ConfigError) as caught:
         session.plan_jobs(requested, ["seed"], "locally")
     lines = str(caught.value).splitlines()

@@ -213,3 +213,45 @@ def test_a_model_too_large_for_the_memory_is_reported_by_its_key() -> None:
     config = compose_resolved("model=mlp", "data=garments", "model.num_hiddens=[100000000000]")
     with pytest.raises(ConfigError, match="model: too large for the memory of this machine"):
         instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"optimizer": {"_target_": "torch.nn.ReLU", "_partial_": True}},
+            "optimizer._target_: ReLU is not a subclass of Optimizer",
+        ),
+        ({"data": {"_target_": "torch.nn.ReLU"}}, "data._target_: ReLU is not a subclass of InMemoryDataModule"),
+        ({"task": {"_target_": "torch.nn.ReLU"}}, "task._target_: ReLU is not a subclass of Task"),
+        ({"model": {"_target_": "torch.optim.SGD"}}, "model._target_: SGD is not a subclass of Module"),
+        ({"trainer": {"_target_": "torch.nn.ReLU"}}, "trainer._target_: ReLU is not a subclass of Trainer"),
+        (
+            {"scheduler": {"_target_": "torch.optim.SGD", "_partial_": True}},
+            "scheduler._target_: SGD is not a subclass of LRScheduler",
+        ),
+        (
+            {"callbacks": {"a": {"_target_": "torch.nn.ReLU"}}},
+            "callbacks.a._target_: ReLU is not a subclass of Callback",
+        ),
+        ({"logger": {"a": {"_target_": "torch.nn.ReLU"}}}, "logger.a._target_: ReLU is not a subclass of Logger"),
+        ({"model": {"_target_": "torch.nn.functional.relu"}}, "model: "),
+    ],
+)
+def test_classes_that_belong_to_another_key(changed: dict[str, Any], message: str, tmp_path: Path) -> None:
+    config = compose_resolved("model=linear_regression", "trainer=cpu") | changed
+
+    def build() -> None:
+        instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))
+        instantiate.instantiate_trainer(config, tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        build()
+    assert str(caught.value).startswith(message)
+
+
+def test_a_function_must_build_the_right_kind_of_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose_resolved("model=linear_regression") | {"model": {"_target_": "torch.nn.functional.relu"}}
+    monkeypatch.setattr(torch.nn.functional, "relu", lambda **shape: shape)
+    with pytest.raises(ConfigError, match="model: must build an object of type Module, got dict"):
+        instantiate.instantiate_task(config, instantiate.instantiate_datamodule(config))

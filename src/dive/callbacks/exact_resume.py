@@ -11,6 +11,7 @@ from dive.lazy import private_api
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
 
+RESTORED = ("random", "means", "optimizer_states", "lr_schedulers")  # keys of a checkpoint
 LEVELS = ("ready", "started", "processed", "completed")
 
 
@@ -60,7 +61,8 @@ class ExactResume(pl.Callback):
                 f"resume={trainer.default_root_dir}: the {' and '.join(changed)} data have changed since the run "
                 "started; restore them to resume, or start a new run with the changed data"
             )
-        self._state = {name: checkpoint[name] for name in ("random", "means") if name in checkpoint}
+        self._state = {name: checkpoint[name] for name in RESTORED if name in checkpoint}
+        self._restore(pl_module)  # reports a state that does not fit; what follows changes the random states
         for logger in trainer.loggers:
             if hasattr(logger, "truncate_after"):
                 logger.truncate_after(checkpoint["global_step"])
@@ -70,11 +72,23 @@ class ExactResume(pl.Callback):
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
             # A new epoch starts; Lightning would treat it as one in which only validation is left.
             private_api.clear_restarting(trainer)
+        for name, current in (
+            ("optimizer_states", trainer.optimizers),
+            ("lr_schedulers", trainer.lr_scheduler_configs),
+        ):
+            if len(saved := self._state.get(name, current)) != len(current):
+                raise RunError(
+                    f"resume={trainer.default_root_dir}: the checkpoint has {len(saved)} {name}, "
+                    f"but the run has {len(current)}"
+                )
+        self._restore(pl_module)
+        self._state = {}
+
+    def _restore(self, pl_module: pl.LightningModule) -> None:
         if "random" in self._state:
             set_rng_state(self._state["random"])
         if "means" in self._state:
             pl_module.means["train"].load_state_dict(self._state["means"], pl_module.device)
-        self._state = {}
 
 
 def normalize_loop_progress(loops: dict[str, Any], steps: int, validating: bool) -> int:

@@ -14,7 +14,7 @@ from dive.config.groups import CONFIG_DIR, validate_group_choices
 from dive.config.renamed_keys import validate_override_keys
 from dive.config.resume_override import resume_overrides
 from dive.config.tuner_request import requested_tuner
-from dive.config.validation import validate_config
+from dive.config.validation import validate_run_config
 from dive.errors import ConfigError, format_error
 from dive.runs.record import Config
 
@@ -26,7 +26,7 @@ def resolve_config(config: DictConfig) -> Config:
         ConfigError: the configuration is invalid; the message has one line per mistake.
     """
     resolved = cast(Config, OmegaConf.to_container(config, resolve=True))
-    validate_config(resolved)
+    validate_run_config(resolved)
     requested_tuner(resolved)
     return resolved
 

@@ -54,8 +54,8 @@ def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Whether a YAML value matches a type hint; a mapping, which is still to be built, matches any."""
-    if isinstance(value, Mapping) or value == "???":
+    """Whether a YAML value matches a type hint; a mapping with a `_target_`, which is still to be built, does."""
+    if value == "???" or (isinstance(value, Mapping) and "_target_" in value):
         return True
     if isinstance(value, list) and any(isinstance(item, bool) for item in value):
         return False

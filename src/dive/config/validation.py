@@ -1,7 +1,8 @@
 """Validate a configuration before anything is built, and report all mistakes at once."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dive.config.allowlist import PYPROJECT, project_allowlist, resolve_target
@@ -9,6 +10,7 @@ from dive.config.path_safety import escapes_run_dir
 from dive.config.ranges import RANGES, describe_range, in_range
 from dive.config.renamed_keys import find_renamed_keys
 from dive.config.signature import accepted_arguments, describe_type, matches_type
+from dive.config.structure import find_structure_problems
 from dive.errors import ConfigError, did_you_mean, printable
 from dive.runs.plain_yaml import describe_non_plain
 
@@ -16,17 +18,31 @@ from dive.runs.plain_yaml import describe_non_plain
 HYDRA_KEYS = ("_target_", "_partial_")
 
 
-def validate_config(config: Mapping[str, Any]) -> None:
+def validate_run_config(config: Mapping[str, Any]) -> None:
+    """Check that the configuration of a run is complete, see `dive.config.structure`, and validate it.
+
+    Raises:
+        ConfigError: as in `validate_config`.
+    """
+    validate_config(config, find_structure_problems(config))
+
+
+def validate_config(config: Mapping[str, Any], reported: Iterable[str] = ()) -> None:
     """Raise one ConfigError with a line per mistake in a resolved configuration, if there are any.
 
     Checks every `_target_` against the allow-list, its arguments against its signature and type hints, numbers
     against `RANGES`, values that reach outside the run directory, missing values, and packages that a class
     `requires`. Nothing is called.
+
+    Args:
+        config: the configuration.
+        reported: mistakes that were found before, each beginning with its key.
     """
     if (problem := describe_non_plain(config)) is not None:
         raise ConfigError(problem)
     project_allowlist(PYPROJECT)  # reports mistakes in pyproject.toml as such, not as mistakes in a `_target_`
     problems = [*find_renamed_keys(config), *_problems(config, "")]
+    problems += [line for line in reported if _key(line) not in map(_key, problems)]
     if problems:
         raise ConfigError("\n".join(map(printable, problems)))
 
@@ -49,6 +65,10 @@ def _problems(node: Any, key: str) -> Iterator[str]:
                 yield from _problems(value, path)
     elif node == "???":
         yield f"{key}: missing mandatory value; set {key}=..."
+
+
+def _key(problem: str) -> str:
+    return re.split("[=:]", problem, maxsplit=1)[0]
 
 
 def _key_problems(node: Mapping[Any, Any], key: str) -> Iterator[str]:

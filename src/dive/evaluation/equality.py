@@ -40,9 +40,11 @@ def _diff_weights(one: Path, other: Path) -> Iterator[str]:
             yield f"{name}: saved by only one of the runs"
 
 
-def _diff_tensors(before: Tensor | None, after: Tensor | None) -> str:
+def _diff_tensors(before: Any, after: Any) -> str:
     if before is None or after is None:
         return "exists in only one of the runs"
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
+        return "is not a tensor"
     if (before.shape, before.dtype) != (after.shape, after.dtype):
         return f"changed from {tuple(before.shape)} {before.dtype} to {tuple(after.shape)} {after.dtype}"
     if torch.equal(before, after):

@@ -136,7 +136,7 @@ def load_run(
     task = instantiate.instantiate_task(config, module)
     try:
         task.load_state_dict(saved["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         cause = f"; {changed}" if data is None and (changed := changed_splits(directory, module)) else ""
         misfit = f"{path} does not fit the model of {directory / 'config.yaml'}{cause}"
         raise RunError(f"{misfit}: {' '.join(str(error).split())}") from error

@@ -11,17 +11,16 @@ import torch
 from dive.config import compose
 from dive.config.allowlist import resolve_target
 from dive.config.resume_override import not_a_run_error
+from dive.config.structure import missing_keys
 from dive.config.tuner_request import TUNED_KEYS
-from dive.config.validation import validate_config
+from dive.config.validation import validate_run_config
 from dive.errors import ConfigError, RunError
-from dive.runs.checkpoint_io import Checkpoint, CorruptCheckpointError, load_checkpoint
+from dive.runs.checkpoint_io import CorruptCheckpointError, load_checkpoint
+from dive.runs.checkpoint_schema import Checkpoint
 from dive.runs.record import Config, diff_configs, load_environment, read_config, without_urls
 from dive.runs.resume import CHANGEABLE_ON_RESUME
 from dive.runs.run import CHECKPOINT_NAMES
 
-# Keys that every recorded configuration has; those in `INSTANTIATED_KEYS` have a `_target_`.
-RECORDED_KEYS = ("seed", "monitor", "mode", "callbacks", "logger")
-INSTANTIATED_KEYS = ("trainer", "data", "model", "task", "optimizer")
 SOURCE_KEYS = ("root", "path")  # keys of `data` that say where the data are read from
 HYDRA_KEYS = ("hydra", "defaults")  # keys that Hydra would act on
 
@@ -37,14 +36,12 @@ def validated_config(directory: Path, without: Sequence[str] = ()) -> Config:
     if not file.is_file():
         raise RunError(f"{directory}: {not_a_run_error(directory)}")
     config = without_urls(read_config(directory))
-    targets = [key for key in INSTANTIATED_KEYS if isinstance(config.get(key), dict) and "_target_" in config[key]]
-    required = (*RECORDED_KEYS, *INSTANTIATED_KEYS)
-    if missing := [key for key in required if key not in (*config.keys() - INSTANTIATED_KEYS, *targets)]:
+    if missing := missing_keys(config):
         raise RunError(f"{file} is not the recorded configuration of a run: it has no {', '.join(missing)}")
     if forbidden := [key for key in HYDRA_KEYS if key in config]:
         raise RunError(f"{file} is not the recorded configuration of a run: it has {', '.join(forbidden)}")
     config = without_external_loggers(config) | {group: {} for group in without}
-    validate_config(config)
+    validate_run_config(config)
     if tuner := next((name for name in TUNED_KEYS if config.get(name)), None):
         raise RunError(f"{directory}: is a tuner run ({tuner}=true), which has no trained weights")
     return config

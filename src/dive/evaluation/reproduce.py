@@ -94,7 +94,7 @@ def finished_config(directory: Path) -> Config:
 def _print_record(directory: Path, config: Config, at_revision: bool) -> None:
     first, *resumed = _commands(directory) or ["no command"]
     CONSOLE.print("\n".join([f"recorded: {first}", *(f"resumed: {command}" for command in resumed)]))
-    for name in ((load_config(directory) or {}).get("logger") or {}).keys() - (config["logger"] or {}).keys():
+    for name in ((load_config(directory) or {}).get("logger") or {}).keys() - (config.get("logger") or {}).keys():
         CONSOLE.print(f"logger.{name}: skipped, since it logs to an external service")
     recorded, current = provenance.recorded_code_version(directory), provenance.code_version()
     if recorded and recorded != current and not at_revision:

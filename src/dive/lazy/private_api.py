@@ -65,6 +65,11 @@ def is_epoch_end_or_validation_due(trainer: pl.Trainer) -> bool:
         return True
 
 
+def is_restoring(trainer: pl.Trainer) -> bool:
+    """Whether a checkpoint is being restored. Fallback: False, so that an error in it has a traceback."""
+    return bool(getattr(getattr(trainer, "_checkpoint_connector", None), "_loaded_checkpoint", None))
+
+
 def clear_restarting(trainer: pl.Trainer) -> None:
     """Make Lightning's loops start an epoch from its beginning after a checkpoint was loaded.
 

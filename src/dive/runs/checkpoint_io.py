@@ -8,7 +8,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -16,8 +16,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dive.errors import RunError, printable
 from dive.runs.atomic_io import atomic_write
 from dive.runs.callback_paths import relocate_paths
-
-Checkpoint = dict[str, Any]
+from dive.runs.checkpoint_schema import Checkpoint, find_content_problem
 
 # The types of dive's checkpoints; torch.load accepts all of them with weights_only=True.
 PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
@@ -136,11 +135,11 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
         # The checksums match, so the file was already invalid when it was written.
         raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise RunError(f"{path} is rejected: it is not the checkpoint of a run")
     if (name := next(_callable_keys(checkpoint), None)) is not None:
         raise RunError(f"{path} is rejected: it names code to call ({name})")
-    return checkpoint
+    if mistake := find_content_problem(checkpoint):
+        raise RunError(f"{path} is rejected: {printable(' '.join(mistake.split()))}")
+    return cast(Checkpoint, checkpoint)
 
 
 def _callable_keys(node: Any) -> Iterator[str]:

@@ -84,6 +84,8 @@ def describe_non_plain(value: Any) -> str | None:
             return f"is nested more than {MAX_DEPTH} levels deep"
         if isinstance(node, str) and (found := CONTROL_CHARACTER.search(node.translate(_TEXT_LAYOUT))):
             return f"{printable(key)} contains the control character {printable(found[0])}"
+        if isinstance(node, int) and not -(2**63) <= node < 2**63:
+            return f"{printable(key)} is an integer with more than 64 bits"
         if isinstance(node, list):
             stack += [(f"{key}[{i}]", item, depth + 1) for i, item in reversed(list(enumerate(node)))]
         elif isinstance(node, dict):

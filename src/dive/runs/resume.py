@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dive.errors import RunError
-from dive.runs.checkpoint_io import Checkpoint, CorruptCheckpointError, load_checkpoint
+from dive.runs.checkpoint_io import CorruptCheckpointError, load_checkpoint
+from dive.runs.checkpoint_schema import Checkpoint, completed_epochs
 from dive.runs.record import Config, diff_configs, load_config
 
 # Everything else is restored from the checkpoint, so another value in config.yaml would not describe the run.
@@ -31,16 +32,12 @@ def latest_valid_checkpoint(paths: Sequence[Path]) -> tuple[Path | None, list[st
     return None, problems
 
 
-def completed_epochs(checkpoint: Checkpoint) -> int:
-    """The number of completed epochs."""
-    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
-
-
 def check_resume_compatible(directory: Path, checkpoint: Checkpoint, config: Config) -> None:
     """Check that a run can be resumed from a checkpoint with a resolved configuration.
 
     Raises:
-        RunError: keys outside `CHANGEABLE_ON_RESUME` have changed, or more than `max_epochs` are completed.
+        RunError: keys outside `CHANGEABLE_ON_RESUME` have changed, more than `max_epochs` are completed, or the
+            checkpoint does not say how many.
     """
     # config.yaml may have been edited since; older checkpoints do not contain the configuration.
     original = checkpoint.get("config") or load_config(directory) or {}
@@ -50,6 +47,10 @@ def check_resume_compatible(directory: Path, checkpoint: Checkpoint, config: Con
             f"resume={directory}: {'; '.join(changed)}: cannot be changed on resume; "
             f"only {', '.join(CHANGEABLE_ON_RESUME)} can"
         )
-    completed, max_epochs = completed_epochs(checkpoint), config.get("trainer", {}).get("max_epochs")
+    try:
+        completed = completed_epochs(checkpoint)
+    except (LookupError, TypeError) as error:
+        raise RunError(f"resume={directory}: the checkpoint does not contain the progress of the run") from error
+    max_epochs = config.get("trainer", {}).get("max_epochs")
     if max_epochs is not None and max_epochs < completed:
         raise RunError(f"trainer.max_epochs={max_epochs}: the run has already trained for {completed} epochs")

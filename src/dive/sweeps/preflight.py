@@ -29,15 +29,13 @@ def find_problems(configs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]
     import torch  # slow to import, like the modules below; this function runs in a subprocess
 
     from dive.config.tuner_request import requested_tuner
-    from dive.config.validation import validate_config
+    from dive.config.validation import validate_run_config
     from dive.training import instantiate
 
     jobs_by_problem: dict[str, list[str]] = {}
     for name, config in configs:
         try:
-            validate_config(config)
-            if "task" not in config:
-                continue
+            validate_run_config(config)
             if (tuner := requested_tuner(dict(config))) is not None:
                 raise ConfigError(f"{tuner}=true: cannot be used in a sweep; remove -m")
             with torch.device("meta"):  # parameters have shapes but take no memory

@@ -1,5 +1,6 @@
 """Instantiate the run, data module, task and trainer that a configuration describes."""
 
+import inspect
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from pytorch_lightning.callbacks import Checkpoint, ProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 import dive.data
 from dive.config.naming import job_defining_overrides
@@ -22,6 +27,17 @@ from dive.runs.run import Run
 from dive.tasks.metric_mode import metric_mode
 from dive.tasks.task import Task
 from dive.training.trainer import Trainer
+
+BASE_CLASSES: dict[str, type] = {
+    "callbacks": Callback,
+    "data": InMemoryDataModule,
+    "logger": Logger,
+    "model": nn.Module,
+    "optimizer": Optimizer,
+    "scheduler": LRScheduler,
+    "task": Task,
+    "trainer": Trainer,
+}
 
 
 def instantiate_run(config: Config) -> Run:
@@ -82,7 +98,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
 
 def instantiate_trainer(config: Config, directory: Path) -> Trainer:
     """The trainer with its callbacks and loggers, which all write to a run directory."""
-    callbacks = _instantiate_group(config["callbacks"], "callbacks")
+    callbacks = _instantiate_group(config.get("callbacks"), "callbacks")
     return _instantiate(
         config,
         "trainer",
@@ -90,7 +106,7 @@ def instantiate_trainer(config: Config, directory: Path) -> Trainer:
         # Otherwise Lightning would add its own in place of those that are switched off.
         enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
-        logger=_instantiate_group(config["logger"], "logger", save_dir=str(directory)),
+        logger=_instantiate_group(config.get("logger"), "logger", save_dir=str(directory)),
         default_root_dir=str(directory),
     )
 
@@ -105,10 +121,21 @@ def _instantiate(config: Mapping[str, Any], key: str, parent: str = "", **argume
     try:
         # Arguments that are objects go to the partial: Hydra would copy those passed through `instantiate`.
         partial = instantiate(config[key], _partial_=True, _convert_="all")
-        return partial if config[key].get("_partial_") else partial(**arguments)
+        _require_kind(partial.func, name)
+        return partial if config[key].get("_partial_") else _require_kind(partial(**arguments), name)
     except (TypeError, ValueError, InstantiationException, MisconfigurationException) as error:
         raise ConfigError(f"{name}: {error}") from error
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
         raise ConfigError(f"{name}: too large for the memory of this machine") from error
+
+
+def _require_kind(built: Any, key: str) -> Any:
+    base = BASE_CLASSES[key.partition(".")[0]]
+    if inspect.isclass(built):
+        if not issubclass(built, base):
+            raise ConfigError(f"{key}._target_: {built.__name__} is not a subclass of {base.__name__}")
+    elif not inspect.isroutine(built) and not isinstance(built, base):
+        raise ConfigError(f"{key}: must build an object of type {base.__name__}, got {type(built).__name__}")
+    return built

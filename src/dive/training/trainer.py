@@ -8,8 +8,8 @@ import torch
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 
-from dive.errors import ConfigError
-from dive.lazy.private_api import may_have_compiled
+from dive.errors import ConfigError, RunError, UserError
+from dive.lazy.private_api import is_restoring, may_have_compiled
 from dive.runs.checkpoint_io import AtomicCheckpointIO
 from dive.training.fast.availability import install_fast_loop
 from dive.training.fast.hook_pruning import drop_empty_hooks
@@ -65,11 +65,21 @@ class Trainer(pl.Trainer):
         return self.default_root_dir
 
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
-        """Compile the model if configured, then fit."""
+        """Compile the model if configured, then fit.
+
+        Raises:
+            RunError: the state in the checkpoint does not fit the model, the optimizers or the callbacks.
+        """
         if self.uses_fast_loop:
             drop_empty_hooks(model, self.callbacks)
         self.maybe_compile(model)
-        super().fit(model, *args, **kwargs)
+        try:
+            super().fit(model, *args, **kwargs)
+        except Exception as error:
+            if isinstance(error, UserError) or not is_restoring(self):
+                raise
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise RunError(f"{kwargs['ckpt_path']} does not fit this run: {reason}") from error
 
     def maybe_compile(self, module: pl.LightningModule) -> None:
         """Compile a task's model in place if `compile` is set.
