@@ -258,6 +258,13 @@ def test_resume_of_a_directory_without_a_run_is_rejected(tmp_path: Path) -> None
         enter(cli.expanded_resume_override(["train.py", f"resume={tmp_path}"]))
 
 
+def test_resume_rejects_a_path_that_hydra_would_interpolate() -> None:
+    with pytest.raises(
+        RunError, match=r"^resume=a\$\{b\}: \$\{ in a path is an interpolation .* rename the folder"
+    ):
+        enter(cli.expanded_resume_override(["train.py", "resume=a${b}"]))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from dive.callbacks import BestCheckpoint, EarlyStopping, ExactResume, LastCheckpoint, LearningRateMonitor
-from dive.callbacks.exact_resume import LEVELS, normalize_loop_progress
+from dive.callbacks.exact_resume import normalize_loop_progress
 from dive.data import SyntheticRegression
 from dive.errors import RunError
 from dive.loggers import MetricsHistoryLogger
 from dive.runs import checkpoint_io, signals
+from dive.runs.checkpoint_schema import LEVELS
 from dive.runs.signals import RunInterrupted
 from dive.tasks.task import RegressionTask
 from dive.training.trainer import Trainer

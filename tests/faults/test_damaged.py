@@ -303,7 +303,7 @@ def test_other_damaged_files(sweep: Path, tmp_path: Path, train_py: TrainPy, out
             archive.writestr("archive/data.pkl", b"x" * 10_000)
         with pytest.raises(checkpoint_io.CorruptCheckpointError, match="is compressed"):
             checkpoint_io.load_checkpoint(path)
-    outcome("`study.db is corrupt or locked (...)`, `archive/data.pkl is compressed, which torch.save never does`")
+    outcome("`study.db is corrupt or locked (...)`, `archive/data.pkl is compressed or a folder`")
 
 
 # Changed data.

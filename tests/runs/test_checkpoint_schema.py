@@ -59,6 +59,10 @@ def test_valid_content() -> None:
             VALID | {"loops": {"fit_loop": {"epoch_progress": {"current": {"ready": -1}}}}},
             "loops.fit_loop.epoch_progress.current.ready: is not a count",
         ),
+        (
+            VALID | {"loops": {"fit_loop": {"epoch_progress": {"current": {"ready": {"x": 1}}}}}},
+            "loops.fit_loop.epoch_progress.current.ready: is not a count",
+        ),
         (VALID | {"loops": {"fit_loop": {"epoch_progress": []}}}, "loops.fit_loop.epoch_progress: is not a count"),
     ],
 )

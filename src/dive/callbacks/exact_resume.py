@@ -8,11 +8,11 @@ import pytorch_lightning as pl
 from dive.data.checksums import changed_names
 from dive.errors import RunError
 from dive.lazy import private_api
+from dive.runs.checkpoint_schema import LEVELS
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
 
 RESTORED = ("random", "means", "optimizer_states", "lr_schedulers")  # keys of a checkpoint
-LEVELS = ("ready", "started", "processed", "completed")
 
 
 class ExactResume(pl.Callback):

@@ -40,6 +40,8 @@ def resume_overrides(overrides: Sequence[str]) -> Iterator[tuple[Path, list[str]
         yield None
         return
     path = Path(directory).absolute()
+    if "${" in str(path):
+        raise RunError(f"resume={directory}: ${{ in a path is an interpolation in Hydra; rename the folder")
     if not (path / "config.yaml").exists():
         raise RunError(f"resume={directory}: {not_a_run_error(path)}")
     require_no_links(path)

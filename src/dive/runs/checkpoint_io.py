@@ -16,11 +16,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dive.errors import RunError, printable
 from dive.runs.atomic_io import atomic_write
 from dive.runs.callback_paths import relocate_paths
-from dive.runs.checkpoint_schema import Checkpoint, find_content_problem
+from dive.runs.checkpoint_schema import LIGHTNING_VERSION, Checkpoint, find_content_problem
 
 # The types of dive's checkpoints; torch.load accepts all of them with weights_only=True.
 PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
 MAPPING_TYPES = (dict, OrderedDict, Counter)
+
+DOS_FOLDER = 0x10  # an attribute of the records in a zip file
 
 # Hyperparameters that make Lightning's `load_from_checkpoint` import and call what they name.
 CALLABLE_KEYS = ("_instantiator", "_class_path")
@@ -47,8 +49,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = True
     ) -> Checkpoint:
-        """Load a checkpoint with `load_checkpoint`, with the paths in callback states moved to this run."""
+        """Load a checkpoint with `load_checkpoint`, with the paths in callback states moved to this run.
+
+        Raises:
+            RunError: as in `load_checkpoint`, or the checkpoint was not saved by Lightning.
+        """
         checkpoint = load_checkpoint(Path(path), map_location)
+        if LIGHTNING_VERSION not in checkpoint:
+            raise RunError(f"{path} is rejected: it has no {LIGHTNING_VERSION}")
         return relocate_paths(checkpoint, self.run / "checkpoints")
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -112,10 +120,10 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
     try:
         # torch.load does not verify the checksums that torch.save writes.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if compressed := next((r for r in archive.infolist() if r.compress_type != zipfile.ZIP_STORED), None):
-                raise zipfile.BadZipFile(
-                    f"{printable(compressed.filename)} is compressed, which torch.save never does"
-                )
+            for entry in archive.infolist():
+                # For a record that is marked as a folder, torch would return uninitialized memory.
+                if entry.compress_type != zipfile.ZIP_STORED or entry.external_attr & DOS_FOLDER:
+                    raise zipfile.BadZipFile(f"{printable(entry.filename)} is compressed or a folder")
             if (record := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"checksum mismatch in {printable(record)}")
     except (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, RuntimeError, OverflowError) as error:

@@ -8,6 +8,8 @@ from torch import Tensor
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 Checkpoint = dict[str, Any]
+LIGHTNING_VERSION = "pytorch-lightning_version"
+LEVELS = ("ready", "started", "processed", "completed")  # of progress, in Lightning
 
 
 class RngStates(TypedDict):
@@ -30,7 +32,7 @@ CONTENT: dict[str, Any] = {
     "lr_schedulers": list[dict[str, Any]],
     "means": dict[str, Any],
     "optimizer_states": list[dict[str, Any]],
-    "pytorch-lightning_version": str,
+    LIGHTNING_VERSION: str,
     "random": RngStates,
     "state_dict": dict[str, Any],
 }
@@ -46,16 +48,16 @@ def find_content_problem(checkpoint: Any) -> str | None:
         except TypeCheckError as error:
             return f"{key}: {error}"
     try:
-        Version(checkpoint.get("pytorch-lightning_version", "0"))
+        Version(checkpoint.get(LIGHTNING_VERSION, "0"))
     except InvalidVersion as error:
-        return f"pytorch-lightning_version: {error}"
+        return f"{LIGHTNING_VERSION}: {error}"
     return next(_invalid_progress(checkpoint.get("loops", {}), "loops"), None)
 
 
 def _invalid_progress(node: Mapping[str, Any], key: str) -> Iterator[str]:
     for name, value in node.items():
         path = f"{key}.{name}"
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name not in LEVELS:
             yield from _invalid_progress(value, path)
         elif "progress" in path and not (isinstance(value, int) and value >= 0):
             yield f"{path}: is not a count"
