@@ -1,5 +1,6 @@
 """The command line: one-line errors, sweep names and resume=."""
 
+import os
 import re
 import runpy
 import subprocess
@@ -45,6 +46,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "number_for_a_config": (
         ["model=3"],
         r"model=3: must be the name of a config; choose from linear_regression, .*",
+    ),
+    "key_below_a_list": (
+        ["trainer.max_epochs=[1]", "trainer.max_epochs.x=2"],
+        r"an override cannot be applied: .*'x'",
     ),
     "null_for_a_config": (
         ["scheduler=null"],
@@ -311,8 +316,16 @@ def test_run_directory_with_symbolic_links_is_rejected(run: Path) -> None:
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "last.ckpt").symlink_to("/nowhere")
     with pytest.raises(
-        RunError, match=r"checkpoints/last\.ckpt is a symbolic link; a run directory must not contain any$"
+        RunError, match=r"checkpoints/last\.ckpt is a symbolic link; .* may contain only files and folders$"
     ):
+        enter(cli.expanded_resume_override(["train.py", f"resume={run}"]))
+
+
+@pytest.mark.parametrize("name", ["train.log", "metrics.csv", "command.txt", "checkpoints/last.ckpt"])
+def test_run_directory_with_a_pipe_is_rejected(name: str, run: Path) -> None:
+    (run / "checkpoints").mkdir()
+    os.mkfifo(run / name)
+    with pytest.raises(RunError, match=f"{name} is not a regular file; {run} may contain only"):
         enter(cli.expanded_resume_override(["train.py", f"resume={run}"]))
 
 

@@ -48,15 +48,16 @@ def main_guard(main: Callable[[], object]) -> None:
         sys.exit(130)
     except (*_USER_ERRORS, _PassThroughError, ValueError) as caught:
         error = caught.args[0] if isinstance(caught, _PassThroughError) else caught
-        if full_error or not (isinstance(error, _USER_ERRORS) or _raised_by_hydra(error)):
+        known = isinstance(error, _USER_ERRORS)
+        if full_error or not (known or _raised_by_hydra(error)):
             raise error  # noqa: B904  # it is the original error
-        sys.exit(f"error: {format_error(error)}")
+        sys.exit(f"error: {'' if known else 'an override cannot be applied: '}{format_error(error)}")
 
 
 def _raised_by_hydra(error: BaseException) -> bool:
-    # Hydra raises plain ValueErrors for some invalid overrides, such as `model=3`.
+    # Hydra and OmegaConf raise plain ValueErrors for some overrides, such as `data.x=[] data.x.y=1`.
     last = inspect.getinnerframes(error.__traceback__)[-1] if error.__traceback__ else None
-    return last is not None and last.frame.f_globals.get("__name__", "").startswith("hydra.")
+    return last is not None and last.frame.f_globals.get("__name__", "").startswith(("hydra.", "omegaconf."))
 
 
 def job_guard(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

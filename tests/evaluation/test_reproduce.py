@@ -330,6 +330,7 @@ def test_at_revision_runs_the_recorded_code(
     ("revision", "diff", "message"),
     [
         (None, b"", "--at-revision: .*environment.json records no git revision"),
+        ("--output=x", b"", "--at-revision: .*environment.json records no git revision"),
         ("0" * 40, b"", "^revision 0000000: fatal: "),
         ("HEAD", b"--- a/train.py\n+++ b/train.py\n@@ -1 +1 @@\n-nothing\n+all\n", "^code.diff does not apply: "),
     ],
@@ -338,7 +339,8 @@ def test_an_unavailable_revision_is_a_one_line_error(
     revision: str | None, diff: bytes, message: str, train_once: Train, tmp_path: Path
 ) -> None:
     run = train_once(*LINEAR).directory
-    change_json(run / "environment.json", git_revision=revision)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    change_json(run / "environment.json", git_revision=head if revision == "HEAD" else revision)
     (run / "code.diff").write_bytes(diff)
     trees = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True).stdout
     with pytest.raises(RunError, match=message) as error:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from dive.config.naming import MANIFEST
 from dive.errors import CorruptRecordError, RunError
+from dive.runs.plain_files import require_plain_run
 from dive.runs.plain_yaml import config_folder, dump_plain
 from dive.runs.record import read_config, without_urls
-from dive.runs.symlinks import require_no_links
 
 
 @contextmanager
@@ -32,7 +32,8 @@ def resume_overrides(overrides: Sequence[str]) -> Iterator[tuple[Path, list[str]
     """A temporary folder with the ``config.yaml`` to resume, and overrides for it; None without `resume=`.
 
     Raises:
-        RunError: the directory contains no run, Hydra directives, or symbolic links.
+        RunError: the directory contains no run, Hydra directives, or files that are not plain, see
+            `dive.runs.plain_files`.
     """
     directory = next((o.removeprefix("resume=") for o in overrides if o.startswith("resume=")), None)
     # Lightning starts further processes with the expanded arguments of the first one.
@@ -44,7 +45,7 @@ def resume_overrides(overrides: Sequence[str]) -> Iterator[tuple[Path, list[str]
         raise RunError(f"resume={directory}: ${{ in a path is an interpolation in Hydra; rename the folder")
     if not (path / "config.yaml").exists():
         raise RunError(f"resume={directory}: {not_a_run_error(path)}")
-    require_no_links(path)
+    require_plain_run(path)
     try:
         config = read_config(path)
     except CorruptRecordError as error:

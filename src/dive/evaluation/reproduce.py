@@ -1,6 +1,7 @@
 """Repeat a recorded run in a new directory and compare the results bit for bit."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,8 @@ def _commands(directory: Path) -> list[str]:
 @contextmanager
 def _recorded_code(directory: Path) -> Iterator[Path]:
     revision = load_environment(directory).get("git_revision")
-    if not isinstance(revision, str):
+    # git would take other texts, such as `--output=FILE`, as its options.
+    if not re.fullmatch("[0-9a-f]{7,64}", str(revision)):
         raise RunError(f"--at-revision: {directory / 'environment.json'} records no git revision")
     diff = (directory / "code.diff").read_bytes() if (directory / "code.diff").is_file() else b""
     if names := untracked_files(diff):

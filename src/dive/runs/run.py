@@ -25,11 +25,11 @@ from dive.runs.atomic_io import atomic_write, remove_temp_files
 from dive.runs.checkpoint_io import load_checkpoint
 from dive.runs.lock import LOCK_FILE
 from dive.runs.logging import add_file_handler
+from dive.runs.plain_files import require_plain_run
 from dive.runs.plain_yaml import dump_plain
 from dive.runs.record import to_json
 from dive.runs.resume import check_resume_compatible, latest_valid_checkpoint
 from dive.runs.signals import RunInterrupted, SignalHandlers
-from dive.runs.symlinks import require_no_links
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Run:
         return self
 
     def _find_checkpoint(self) -> list[str]:
-        require_no_links(self.directory)
+        require_plain_run(self.directory)
         paths = [self.directory / "checkpoints" / name for name in CHECKPOINT_NAMES]
         self.checkpoint, problems = latest_valid_checkpoint(paths)
         if self.checkpoint is None:

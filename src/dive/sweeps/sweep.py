@@ -14,6 +14,7 @@ from dive.errors import CorruptRecordError, RunError
 from dive.runs import provenance
 from dive.runs.atomic_io import atomic_write
 from dive.runs.lock import LOCK_FILE
+from dive.runs.plain_files import require_plain_files, require_plain_run
 from dive.runs.record import Config, diff_configs, fingerprint, load_config, load_result, read_config
 from dive.sweeps.job import archive_path, archive_run, overrides_by_key
 from dive.sweeps.manifest import read_manifest
@@ -75,8 +76,7 @@ class Sweep:
     def __enter__(self) -> Self:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            if link := next((path for path in sorted(self.directory.iterdir()) if path.is_symlink()), None):
-                raise RunError(f"{link} is a symbolic link; a sweep directory must not contain any")
+            require_plain_files(sorted(self.directory.iterdir()), self.directory)
             self._lock.acquire(blocking=False)
         except Timeout:
             raise RunError(
@@ -155,8 +155,13 @@ class Sweep:
         if status == "finished":
             return replace(job, action="skip", reason=f"{change}: keeping the result" if changed else "")
         if status not in ("failed", "damaged") and (job.directory / "checkpoints" / "last.ckpt").is_file():
-            reason = f"{change}: resuming anyway" if changed else ""
-            return replace(job, action="resume", reason=reason, previous_result=result)
+            try:
+                require_plain_run(job.directory)
+            except RunError as error:
+                result, status = {"error": str(error)}, "damaged"
+            else:
+                reason = f"{change}: resuming anyway" if changed else ""
+                return replace(job, action="resume", reason=reason, previous_result=result)
         target = archive_path(job.directory)
         outcome = {"running": "stopped before its first checkpoint", "damaged": result.get("error")}.get(
             status, f"{status} earlier"

@@ -76,7 +76,7 @@ class Trainer(pl.Trainer):
         try:
             super().fit(model, *args, **kwargs)
         except Exception as error:
-            if isinstance(error, UserError) or not is_restoring(self):
+            if isinstance(error, UserError | OSError) or not is_restoring(self):
                 raise
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise RunError(f"{kwargs['ckpt_path']} does not fit this run: {reason}") from error
