@@ -352,17 +352,44 @@ def test_finished_fit_resumes_only_with_more_epochs(
     assert load_comparable(tmp_path / "run") == uninterrupted.last
 
 
-def test_resuming_from_the_best_checkpoint_repeats_later_epochs(
-    tmp_path: Path, fit_uninterrupted: Callable[..., Uninterrupted]
+@pytest.mark.parametrize("best", [3, 6, 9, 12, 15])
+@pytest.mark.parametrize("kind", ["", "validate every 3 batches"])
+def test_resuming_from_the_best_checkpoint_repeats_later_steps(
+    tmp_path: Path, fit_uninterrupted: Callable[..., Uninterrupted], kind: str, best: int
 ) -> None:
-    uninterrupted = fit_uninterrupted()
+    if not kind and best % 6:
+        pytest.skip("no validation at that step")
+
+    def stopping() -> EarlyStopping:
+        return EarlyStopping("val/loss", patience=9)
+
+    uninterrupted = fit_uninterrupted(**SETTINGS[kind])
+    first, again = stopping(), stopping()
     seed(0)
-    Run(tmp_path / "run")
-    (best,) = (epoch for epoch in range(3) if load_comparable(tmp_path / "run", "best.ckpt")["epoch"] == epoch)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(BestCheckpoint, "check_monitor_top_k", lambda _, fit, __: fit.global_step == best)
+        Run(tmp_path / "run", callbacks=[first], **SETTINGS[kind])
+    assert load_comparable(tmp_path / "run", "best.ckpt")["global_step"] == best
     seed(1)
-    again = Run(tmp_path / "run", resume="best.ckpt")
-    assert len(again.recorder.trained) == 6 * (2 - best)
-    assert again.history.rows == uninterrupted.rows
+    resumed = Run(tmp_path / "run", resume="best.ckpt", callbacks=[again], **SETTINGS[kind])
+    assert len(resumed.recorder.trained) == 18 - best
+    assert resumed.history.rows == uninterrupted.rows
+    assert again.state_dict() == first.state_dict(), "each validation has counted once"
+
+
+def test_a_higher_patience_continues_a_stopped_fit(tmp_path: Path) -> None:
+    def fit(folder: str, patience: int, **resume: str) -> Run:
+        stopping = EarlyStopping("val/loss", patience=patience, min_delta=100.0)
+        return Run(tmp_path / folder, callbacks=[stopping], max_epochs=9, **resume)
+
+    seed(0)
+    uninterrupted = fit("uninterrupted", 4)
+    seed(0)
+    assert len(fit("run", 1).recorder.trained) == 12
+    resumed = fit("run", 4, resume="last.ckpt")
+    assert len(resumed.recorder.trained) == 18, "it stops in the fifth epoch"
+    assert resumed.history.rows == uninterrupted.history.rows
+    assert fit("run", 3, resume="last.ckpt").recorder.trained == []
 
 
 def test_resumed_fit_stays_stopped_after_early_stopping(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from matplotlib.image import imread
 from dive.loggers import MetricsHistoryLogger
 from dive.loggers.history import plot_curves
 from dive.runs.csv_io import log
-from dive.runs.metrics_csv import best_metrics, final_metrics, read_metrics
+from dive.runs.metrics_csv import best_step, final_metrics, read_metrics
 from dive.runs.signals import RunInterrupted, SignalHandlers
 
 pytestmark = pytest.mark.curves
@@ -91,7 +91,7 @@ def test_resumed_run_continues_the_table(tmp_path: Path) -> None:
     second.log_metrics({"val/loss": 0.5, "epoch": 3}, step=15)
     second.save()
     assert sorted(read_metrics(tmp_path / "metrics.csv")) == [3, 7, 11, 12, 15]
-    assert best_metrics(second.rows, "val/loss")["epoch"] == 3
+    assert second.rows[best_step(second.rows, "val/loss")]["epoch"] == 3
 
 
 @pytest.mark.parametrize(
@@ -108,25 +108,25 @@ def test_resuming_drops_rows_after_the_checkpoint(tmp_path: Path, step: int, rem
 
 def test_best_row_has_the_lowest_loss_or_the_highest_accuracy(tmp_path: Path) -> None:
     history = log_three_epochs(tmp_path)
-    assert best_metrics(history.rows, "val/loss") == history.rows[7]
-    assert best_metrics(history.rows, "val/acc") == history.rows[11]
+    assert best_step(history.rows, "val/loss") == 7
+    assert best_step(history.rows, "val/acc") == 11
 
 
 def test_first_of_equally_good_rows_is_best(tmp_path: Path) -> None:
     history = log_three_epochs(tmp_path)
     history.log_metrics({"val/loss": 1.0, "epoch": 3}, step=15)
-    assert best_metrics(history.rows, "val/loss")["epoch"] == 1
+    assert history.rows[best_step(history.rows, "val/loss")]["epoch"] == 1
 
 
 def test_non_finite_value_is_never_best(tmp_path: Path) -> None:
     history = log_three_epochs(tmp_path)
     for step, value in ((1, math.nan), (2, -math.inf), (13, math.nan)):
         history.log_metrics({"val/loss": value}, step=step)
-    assert best_metrics(history.rows, "val/loss") == history.rows[7]
+    assert best_step(history.rows, "val/loss") == 7
 
 
 def test_metric_that_was_not_logged_has_no_best_row(tmp_path: Path) -> None:
-    assert best_metrics(log_three_epochs(tmp_path).rows, "test/acc") == {}
+    assert best_step(log_three_epochs(tmp_path).rows, "test/acc") is None
 
 
 def test_final_value_of_a_metric_is_that_of_the_last_step(tmp_path: Path) -> None:

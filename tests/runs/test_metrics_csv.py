@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from dive.runs.metrics_csv import best_metrics, final_metrics, read_partial_metrics, write_metrics
+from dive.runs.metrics_csv import best_step, epoch_positions, final_metrics, read_partial_metrics, write_metrics
 
 ROWS = {
     9: {"epoch": 1.0, "val/loss": 0.2, "val/acc": 0.5},
@@ -13,9 +13,20 @@ ROWS = {
 
 
 def test_best_row_depends_on_the_metric_mode_and_ignores_nan() -> None:
-    assert best_metrics(ROWS, "val/loss") == ROWS[9]
-    assert best_metrics(ROWS, "val/acc") == ROWS[4]
-    assert best_metrics(ROWS, "val/mse") == {}
+    assert best_step(ROWS, "val/loss") == 9
+    assert best_step(ROWS, "val/acc") == 4
+    assert best_step(ROWS, "val/mse") is None
+
+
+def test_positions_of_steps_on_an_axis_of_epochs() -> None:
+    def row(epoch: int, name: str = "val/loss") -> dict[str, float]:
+        return {"epoch": epoch, name: 1.0}
+
+    assert epoch_positions({}) == {}
+    assert epoch_positions({4: row(0), 9: row(1)}) == {4: 1, 9: 2}, "without training metrics: whole epochs"
+    rows = {4: row(0), 9: row(0, "train/loss"), 14: row(1), 19: row(1, "train/loss"), 24: row(2), 29: {"x": 1.0}}
+    assert epoch_positions(rows) == {4: 0.5, 9: 1, 14: 1.5, 19: 2, 24: 2.5}
+    assert epoch_positions({9: row(0, "train/loss"), 11: row(1)}) == {9: 1, 11: 1.2}
 
 
 def test_final_metrics_are_the_last_value_of_each() -> None:

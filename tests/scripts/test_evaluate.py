@@ -70,6 +70,35 @@ def test_deviation_from_the_record_is_an_error_that_names_the_metric(
         call(run)
 
 
+def test_a_best_checkpoint_of_another_step_is_an_error(train_once: Train, call: Call, tmp_path: Path) -> None:
+    run = shutil.copytree(train_once(*shortened("mlp")).directory, tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    step = result["best_step"]
+    (run / "result.json").write_text(json.dumps(result | {"best_step": step + 1}))
+    message = f"best.ckpt was saved at step {step}, but result.json has the score of step {step + 1}$"
+    with pytest.raises(SystemExit, match=message):
+        call(run)
+    call(run, "--checkpoint", "last")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["+trainer.val_check_interval=0.5"],
+        ["+trainer.val_check_interval=3"],
+        ["+trainer.check_val_every_n_epoch=2", "callbacks=early_stopping"],
+    ],
+)
+def test_the_recorded_score_is_that_of_the_best_checkpoint(
+    settings: list[str], train_once: Train, call: Call
+) -> None:
+    run = train_once(*shortened("mlp"), "trainer.max_epochs=4", "data.batch_size=16", *settings)
+    score = run.result["score"]
+    assert run.result["metrics"]["best"]["val/acc"] == score
+    (line,) = [line for line in call(run.directory, "--split", "val").splitlines() if "val/acc" in line]
+    assert line.count(str(score)) == 2
+
+
 def test_predictions_have_one_row_per_example(train_once: Train, call: Call, tmp_path: Path) -> None:
     run = train_once(*shortened("softmax_regression_scratch"))  # its model returns probabilities
     call(run.directory, "--predictions", tmp_path / "predictions.csv")

@@ -27,6 +27,14 @@ EXAMPLES = TensorDataset(torch.zeros(2, 1), torch.zeros(2, 1))
 UNUSED = Path("unused")  # the history writes nothing in these tests
 
 
+@pytest.fixture(autouse=True)
+def best_after_ten_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best checkpoint of `trainer`."""
+    real = result.load_checkpoint
+    best = {"global_step": 10, "epoch": 1}
+    monkeypatch.setattr(result, "load_checkpoint", lambda path: best if str(path) == "best.ckpt" else real(path))
+
+
 def trainer(
     rows: dict[int, dict[str, float]] | None = ROWS,
     throughput: ThroughputMonitor | None = None,
@@ -38,7 +46,9 @@ def trainer(
     return SimpleNamespace(
         loggers=[ConsoleLogger()] if rows is None else [ConsoleLogger(), history],
         callbacks=[] if throughput is None else [throughput],
-        checkpoint_callbacks=[SimpleNamespace(monitor=checkpoint[0], best_model_path=checkpoint[1])],
+        checkpoint_callbacks=[
+            SimpleNamespace(monitor=checkpoint[0], best_model_path=checkpoint[1], best_model_score=0.75)
+        ],
         lightning_module=SimpleNamespace(model=nn.Linear(1, 1)),
         datamodule=SimpleNamespace(name="garments", checksums={"train": "5c9fc5ac"}, load_draws_from_seed=True),
         current_epoch=3,
@@ -54,6 +64,18 @@ def test_the_score_is_from_the_best_epoch() -> None:
     collected = collect("val/acc")
     assert (collected["score"], collected["best_epoch"]) == (0.75, 2)
     assert collected["metrics"]["best"] == {"val/acc": 0.75, "val/loss": 0.5, "test/acc": 0.7}
+
+
+def test_the_checkpoint_decides_which_step_is_best() -> None:
+    rows = ROWS | {12: {"epoch": 2.0, "val/acc": 0.75}, 13: {"epoch": 2.0, "val/acc": 0.9}}
+    collected = collect("val/acc", rows=rows)
+    assert (collected["score"], collected["best_epoch"], collected["best_step"]) == (0.75, 2, 10)
+
+
+def test_the_score_does_not_depend_on_the_metrics_csv() -> None:
+    collected = collect("val/acc", rows={14: ROWS[14]})
+    assert (collected["score"], collected["best_epoch"], collected["best_step"]) == (0.75, 2, 10)
+    assert collected["metrics"]["best"] == {"val/acc": 0.75}
 
 
 def test_a_loss_is_minimized() -> None:
@@ -92,10 +114,11 @@ def test_without_the_monitored_metric_there_is_no_best_epoch() -> None:
     assert collected["metrics"]["final"] == {"val/acc": 0.625, "val/loss": 0.25, "test/acc": 0.7}
 
 
-def test_without_a_history_logger_there_are_no_metrics() -> None:
+def test_without_a_history_logger_there_are_no_metrics_but_the_score() -> None:
     collected = collect(rows=None)
-    assert collected["score"] is None
-    assert collected["metrics"] == {"best": {}, "final": {}}
+    assert collected["score"] == 0.75
+    assert collected["metrics"] == {"best": {"val/acc": 0.75}, "final": {}}
+    assert collect("val/loss", rows=None)["score"] is None
 
 
 def test_the_result_has_names_and_counts() -> None:

@@ -1,4 +1,4 @@
-"""Save a checkpoint of the best epoch."""
+"""Save a checkpoint of the best validation."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -8,18 +8,19 @@ import torch
 from pytorch_lightning import callbacks
 from torch import Tensor
 
+from dive.callbacks.once_per_validation import OncePerValidation
 from dive.tasks.metric_mode import metric_mode
 
 
-class BestCheckpoint(callbacks.ModelCheckpoint):
-    """Save the best epoch so far as ``checkpoints/best.ckpt`` in the run directory; ties keep the earlier epoch.
+class BestCheckpoint(OncePerValidation, callbacks.ModelCheckpoint):
+    """Save the weights of the best validation as ``checkpoints/best.ckpt``; ties keep the earlier one.
 
     Args:
-        monitor: the metric that decides which epoch is best.
+        monitor: the metric that decides which validation is best.
         mode: whether lower (``"min"``) or higher (``"max"``) is better; ``"auto"`` infers it from the name.
     """
 
-    on_train_batch_end = None  # checkpoints are saved at the end of epochs only: skip the hook after each batch
+    on_train_batch_end = None  # checkpoints are saved after validations only: skip the hook after each batch
 
     def __init__(self, monitor: str, mode: Literal["min", "max", "auto"] = "auto") -> None:
         super().__init__(
@@ -27,8 +28,7 @@ class BestCheckpoint(callbacks.ModelCheckpoint):
             monitor=monitor,
             mode=metric_mode(monitor, mode),
             enable_version_counter=False,
-            # At that time all metrics of the epoch are logged and TerminateOnNonFinite has checked them.
-            save_on_train_epoch_end=True,
+            save_on_train_epoch_end=True,  # called by OncePerValidation
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

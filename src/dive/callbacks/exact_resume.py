@@ -26,11 +26,20 @@ class ExactResume(pl.Callback):
     def __init__(self) -> None:
         self._state: dict[str, Any] = {}
         self._config: Config | None = None
+        self._validated = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Load the configuration from the run directory, if there is one."""
         config = load_config(Path(trainer.default_root_dir))
         self._config = None if config is None else comparable_config(config)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that a checkpoint saved from now on has to repeat the validation."""
+        self._validated = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that a validation within an epoch is complete, for checkpoint callbacks, which are called later."""
+        self._validated = not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -39,7 +48,9 @@ class ExactResume(pl.Callback):
         for logger in trainer.loggers:
             logger.save()
         loops = checkpoint["loops"]["fit_loop"]
-        checkpoint["epoch"] = normalize_loop_progress(loops, trainer.global_step, trainer.validating)
+        checkpoint["epoch"] = normalize_loop_progress(
+            loops, trainer.global_step, trainer.validating and not self._validated
+        )
         checkpoint["config"] = self._config
         checkpoint["random"] = get_rng_state()
         checkpoint["data_crc32"] = getattr(trainer.datamodule, "checksums", {})

@@ -14,7 +14,7 @@ from dive.runs.record import diff_configs, load_result
 from dive.runs.run import CHECKPOINT_NAMES
 
 TIMINGS = ("seconds", "per_second")  # parts of the names of metrics that are not reproducible
-COUNTS = ("score", "best_epoch", "epochs", "steps")
+COUNTS = ("score", "best_epoch", "best_step", "epochs", "steps")
 
 
 def diff_results(one: Path, other: Path) -> list[str]:

@@ -15,7 +15,7 @@ from dive.evaluation.predictions_csv import predictions_csv
 from dive.evaluation.rebuild import was_edited
 from dive.runs.atomic_io import IMAGE_SUFFIXES, atomic_write, check_writable
 from dive.runs.logging import reduce_verbosity
-from dive.runs.record import load_config
+from dive.runs.record import load_config, load_result
 from dive.tasks.task import ClassificationTask
 from dive.visualization.plots import plot_predictions
 from dive.visualization.predictions import Predictions, predict
@@ -51,7 +51,8 @@ def evaluate_run(
         torch_export: file to write for `torch.export.load`.
 
     Raises:
-        RunError: metrics deviate from the recorded ones, or an exported file deviates from the model.
+        RunError: metrics deviate from the recorded ones, the best checkpoint is not the one of the recorded score,
+            or an exported file deviates from the model.
         UserError: the run, its data or a requested file is unavailable.
     """
     for path in filter(None, (predictions, wrong, onnx, torch_export)):
@@ -84,6 +85,11 @@ def evaluate_run(
         console.print(f"ONNX: {export_onnx(run.task, examples.inputs, onnx)}")
     if torch_export is not None:
         console.print(f"torch.export: {export_torch(run.task, examples.inputs, torch_export)}")
+    scored = load_result(directory).get("best_step", run.step)
+    if run.checkpoint == "best" and run.step != scored:
+        raise RunError(
+            f"{directory}: best.ckpt was saved at step {run.step}, but result.json has the score of step {scored}"
+        )
     if deviations := metric_deviations(metrics, recorded, DEVICE_TOLERANCE if run.original_device else 0.0):
         raise RunError(
             f"{directory}: metrics deviate from the recorded ones: {', '.join(deviations)}; {_likely_cause(run)}"

@@ -116,9 +116,9 @@ def _commands(directory: Path) -> list[str]:
 
 @contextmanager
 def _recorded_code(directory: Path) -> Iterator[Path]:
-    revision = load_environment(directory).get("git_revision")
+    revision = str(load_environment(directory).get("git_revision"))
     # git would take other texts, such as `--output=FILE`, as its options.
-    if not re.fullmatch("[0-9a-f]{7,64}", str(revision)):
+    if not re.fullmatch("[0-9a-f]{7,64}", revision):
         raise RunError(f"--at-revision: {directory / 'environment.json'} records no git revision")
     diff = (directory / "code.diff").read_bytes() if (directory / "code.diff").is_file() else b""
     if names := untracked_files(diff):

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from dive.loggers.base import MetricsLogger, shortest_decimals
 from dive.runs.csv_io import Row
-from dive.runs.metrics_csv import read_metrics, write_metrics
+from dive.runs.metrics_csv import epoch_positions, read_metrics, write_metrics
 from dive.runs.signals import shield_from_interrupt
 
 SAVE_INTERVAL_S = 1.0  # minimum seconds between two writes of the growing table
@@ -66,15 +66,15 @@ def plot_curves(rows: Mapping[int, Row], path: Path) -> None:
     """Plot training and validation curves over epochs, one panel per metric; rows without an epoch are ignored."""
     from matplotlib.figure import Figure  # slow to import, and needed only at the end
 
-    epochs = [row for _, row in sorted(rows.items()) if "epoch" in row]
-    metrics = [metric for metric in ("loss", "acc") if any(f"train/{metric}" in row for row in epochs)]
+    positions = epoch_positions(rows)
+    metrics = [metric for metric in ("loss", "acc") if any(f"train/{metric}" in rows[step] for step in positions)]
     if not metrics:
         return
     figure = Figure(figsize=(4.5 * len(metrics), 3.5), layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         values: list[float] = []
         for tag, style in ((f"train/{metric}", "-"), (f"val/{metric}", "--")):
-            curve = {row["epoch"] + 1: row[tag] for row in epochs if tag in row}
+            curve = {epoch: rows[step][tag] for step, epoch in positions.items() if tag in rows[step]}
             axes.plot(curve.keys(), curve.values(), style, marker=".", label=tag)
             values += curve.values()
         log_scale = metric == "loss" and min(values) > 0 and max(values) > 10 * min(values)

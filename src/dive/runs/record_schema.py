@@ -27,6 +27,7 @@ class ResultRecord(TypedDict, total=False):
     mode: Literal["min", "max", "auto"]
     score: Number
     best_epoch: int | None
+    best_step: int | None
     metrics: dict[Literal["best", "final"], dict[str, Number]]
     epochs: int
     steps: int

@@ -10,7 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dive.runs.csv_io import read_csv
+from dive.runs.metrics_csv import epoch_positions, read_metrics
 from dive.sweeps.results_table import SEED, SweepTable
 
 MAX_LEGEND_ENTRIES = 12  # with more curves, only the best one is named
@@ -44,9 +44,9 @@ def plot_curves(table: SweepTable) -> Figure | None:
 
 
 def read_curve(run: Path, metric: str) -> np.ndarray:
-    """Read the epochs, from 1, and the values of a metric from ``metrics.csv``: shape ``(num_epochs, 2)``."""
-    rows = read_csv(run / "metrics.csv")
-    points = [(row["epoch"] + 1, row[metric]) for row in rows if "epoch" in row and metric in row]
+    """Read the epochs and the values of a metric from ``metrics.csv``, see `epoch_positions`: shape ``(n, 2)``."""
+    rows = read_metrics(run / "metrics.csv")
+    points = [(epoch, rows[step][metric]) for step, epoch in epoch_positions(rows).items() if metric in rows[step]]
     return np.array(points).reshape(-1, 2)
 
 
