@@ -20,7 +20,9 @@ import dive
 from dive import train
 from dive.callbacks import TerminateOnNonFinite
 from dive.errors import ConfigError, RunError, UserError
+from dive.evaluation.evaluate import evaluate_run
 from dive.runs import checkpoint_io
+from dive.tasks.task import ClassificationTask
 from dive.training.fit import TrainResult
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +88,49 @@ def test_the_returned_model_has_the_weights_of_the_best_epoch() -> None:
     assert houses.result["best_epoch"] < houses.result["epochs"]
     best = checkpoint_io.load_checkpoint(houses.directory / "checkpoints" / "best.ckpt")["state_dict"]
     assert torch.equal(houses.model.net.weight, best["model.net.weight"])
+
+
+AVERAGING = {
+    "EMAWeightAveraging": ["+callbacks.averaging.decay=0.9"],
+    "WeightAveraging": [],
+    "StochasticWeightAveraging": ["+callbacks.averaging.swa_lrs=0.05", "+callbacks.averaging.swa_epoch_start=0.3"],
+}
+
+
+@pytest.mark.parametrize("callback", AVERAGING)
+def test_the_test_is_of_the_weights_that_were_validated(callback: str) -> None:
+    averaging = f"+callbacks.averaging._target_=pytorch_lightning.callbacks.{callback}"
+    run = train([*SHORT, "trainer.max_epochs=3", averaging, *AVERAGING[callback]])
+    for split in ("val", "test"):
+        evaluate_run(run.directory, split=split)  # fails if a metric deviates
+    best = checkpoint_io.load_checkpoint(run.directory / "checkpoints" / "best.ckpt")["state_dict"]
+    assert all(torch.equal(weight, best[f"model.{name}"]) for name, weight in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("interrupt", [None, "validation batch"])
+def test_a_run_with_averaged_weights_is_resumed_exactly(
+    interrupt: str | None, differences: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averaging = "+callbacks.averaging._target_=pytorch_lightning.callbacks.EMAWeightAveraging"
+    ema = [*LEAN, averaging, "+callbacks.averaging.decay=0.5", "data.batch_size=64", "trainer.max_epochs=3"]
+    whole = train(ema)
+    if interrupt is None:
+        first = train([*ema, "trainer.max_epochs=2"]).directory
+    else:
+        first = Path("interrupted")
+
+        def validation_step(task: Any, batch: Any, batch_idx: int) -> None:
+            if task.trainer.global_step == 3 and not task.trainer.sanity_checking:
+                os.kill(os.getpid(), signal.SIGTERM)
+            original(task, batch, batch_idx)
+
+        original = ClassificationTask.validation_step
+        with monkeypatch.context() as patch:
+            patch.setattr(ClassificationTask, "validation_step", validation_step)
+            with pytest.raises(KeyboardInterrupt):
+                train([*ema, f"hydra.run.dir={first}"])
+    resumed = train([f"resume={first}", "trainer.max_epochs=3"])
+    assert not differences(whole.directory, resumed.directory)
 
 
 def test_train_resumes_a_run(trained: TrainResult, differences: Callable[..., list[str]]) -> None:

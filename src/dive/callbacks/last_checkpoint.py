@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import WeightAveraging
 
 from dive.lazy import private_api
 from dive.runs import signals
@@ -76,6 +77,8 @@ class LastCheckpoint(pl.Callback):
             self._raise_interrupt()
 
     def _exit_in_validation(self, trainer: pl.Trainer, *_: Any) -> None:
+        if any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks):
+            return  # during validation the model has the averaged weights
         if not private_api.accumulates_gradients(trainer) and not max_steps_reached(trainer):
             self._save(trainer)
             self._raise_interrupt()

@@ -70,9 +70,11 @@ def fit_and_test(config: Config, run: Run) -> TrainResult:
     data, task, trainer = _instantiate(config, run)
 
     trainer.fit(task, data, ckpt_path=run.checkpoint, weights_only=True)
+    if best := result.best_checkpoint(trainer, config["monitor"]):
+        # Not by `trainer.test(ckpt_path=...)`: callbacks that average weights would replace them by others.
+        task.load_state_dict(checkpoint_io.load_checkpoint(Path(best))["state_dict"])
     if data.has_test:
-        best = result.best_checkpoint(trainer, config["monitor"])
-        trainer.test(task, data, ckpt_path=best, weights_only=True, verbose=False)
+        trainer.test(task, data, verbose=False)
     trainer.teardown_loggers()
 
     outcome = result.collect_result(trainer, config)
@@ -132,7 +134,5 @@ def train(overrides: Sequence[str] = ()) -> TrainResult:
     except SystemExit as interrupted:  # would end a notebook's kernel
         raise KeyboardInterrupt from interrupted
     result.print_result(trained.result, run.directory)
-    if best := result.best_checkpoint(trained.trainer, config["monitor"]):
-        trained.task.load_state_dict(checkpoint_io.load_checkpoint(Path(best))["state_dict"])
     trained.task.eval()
     return trained
