@@ -53,11 +53,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "null_for_a_config": (
         ["scheduler=null"],
-        r"scheduler=null: must be the name of a config; choose from cosine, none, step",
+        r"scheduler=null: must be the name of a config; choose from cosine, none, one_cycle, .*",
     ),
     "null_among_configs": (
         ["-m", "scheduler=cosine,null"],
-        r"scheduler=null: must be the name of a config; choose from cosine, none, step",
+        r"scheduler=null: must be the name of a config; choose from cosine, none, one_cycle, .*",
     ),
     "list_with_a_space": (
         ["model.num_hiddens=[64,", "64]"],

@@ -28,6 +28,8 @@ VARIANTS = (
         "scheduler.step_size=1",
     ),
     ("model=mlp", "task.weight_decay=0.1"),
+    ("model=mlp", "scheduler=one_cycle"),
+    ("model=mlp", "scheduler=plateau", "scheduler.patience=0", "+scheduler.threshold=1.0"),
 )
 
 

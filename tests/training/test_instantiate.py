@@ -106,9 +106,10 @@ def test_the_optimizer_has_the_configured_arguments() -> None:
 
 def test_the_scheduler_has_the_configured_arguments() -> None:
     optimizers = make_task("scheduler=step", "scheduler.step_size=3").configure_optimizers()
-    assert isinstance(optimizers["lr_scheduler"], torch.optim.lr_scheduler.StepLR)
-    assert optimizers["lr_scheduler"].step_size == 3
-    assert optimizers["lr_scheduler"].optimizer is optimizers["optimizer"]
+    scheduler = optimizers["lr_scheduler"]["scheduler"]
+    assert isinstance(scheduler, torch.optim.lr_scheduler.StepLR)
+    assert scheduler.step_size == 3
+    assert scheduler.optimizer is optimizers["optimizer"]
 
 
 @pytest.mark.parametrize(

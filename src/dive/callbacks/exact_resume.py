@@ -11,8 +11,10 @@ from dive.lazy import private_api
 from dive.runs.checkpoint_schema import LEVELS
 from dive.runs.record import Config, comparable_config, load_config
 from dive.runs.rng_state import get_rng_state, set_rng_state
+from dive.tasks.schedule import schedule_length
 
-RESTORED = ("random", "means", "optimizer_states", "lr_schedulers")  # keys of a checkpoint
+# Keys of a checkpoint.
+RESTORED = ("random", "means", "optimizer_states", "lr_schedulers", "schedule_length")
 
 
 class ExactResume(pl.Callback):
@@ -54,6 +56,7 @@ class ExactResume(pl.Callback):
         checkpoint["config"] = self._config
         checkpoint["random"] = get_rng_state()
         checkpoint["data_crc32"] = getattr(trainer.datamodule, "checksums", {})
+        checkpoint["schedule_length"] = schedule_length(trainer, pl_module)
         checkpoint["means"] = pl_module.means["train"].state_dict()
 
     def on_load_checkpoint(
@@ -78,6 +81,11 @@ class ExactResume(pl.Callback):
             if hasattr(logger, "truncate_after"):
                 logger.truncate_after(checkpoint["global_step"])
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the data loaders get their state, which Lightning restores next."""
+        if self._state:
+            private_api.discard_train_dataloader(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the random states and the metric means."""
         if trainer.fit_loop.epoch_loop.batch_progress.current.ready == 0:
@@ -92,6 +100,13 @@ class ExactResume(pl.Callback):
                     f"resume={trainer.default_root_dir}: the checkpoint has {len(saved)} {name}, "
                     f"but the run has {len(current)}"
                 )
+        length = schedule_length(trainer, pl_module)
+        if (saved := self._state.get("schedule_length", length)) != length:
+            raise RunError(
+                f"resume={trainer.default_root_dir}: the learning-rate schedule is made for {saved} "
+                f"{pl_module.make_scheduler.interval}s, not {length}; resume with the same trainer.max_epochs, or "
+                "start a new run"
+            )
         self._restore(pl_module)
         self._state = {}
 

@@ -54,8 +54,8 @@ def _type_hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def matches_type(value: Any, hint: Any) -> bool:
-    """Whether a YAML value matches a type hint; a mapping with a `_target_`, which is still to be built, does."""
-    if value == "???" or (isinstance(value, Mapping) and "_target_" in value):
+    """Whether a YAML value matches a type hint; mappings with a `_target_`, which are still to be built, do."""
+    if value == "???" or _is_to_be_built(value):
         return True
     if isinstance(value, list) and any(isinstance(item, bool) for item in value):
         return False
@@ -69,6 +69,12 @@ def matches_type(value: Any, hint: Any) -> bool:
         except TypeCheckError:
             continue
     return False
+
+
+def _is_to_be_built(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_to_be_built, value))
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def describe_type(hint: Any) -> str:

@@ -8,6 +8,10 @@ OBJECTS = ("trainer", "data", "model", "task", "optimizer")
 PARTIAL = ("optimizer", "scheduler")
 GROUPS = ("callbacks", "logger")  # keys with any number of named objects, or null
 VALUES = ("seed", "monitor", "mode")
+# Keys of `scheduler` that are not arguments of its `_target_`: when it is stepped, and the metric that it gets.
+SCHEDULE_KEYS = ("interval", "monitor")
+# Arguments of schedulers for which null stands for the length of the training.
+SCHEDULE_LENGTHS = ("total_steps", "T_max", "total_iters")
 
 
 def missing_keys(config: Mapping[str, Any]) -> list[str]:
@@ -27,6 +31,7 @@ def find_structure_problems(config: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{key}: is missing; set {key}=..." for key in missing_keys(config) if key in VALUES)
     for key in (*OBJECTS, *(["scheduler"] if config.get("scheduler") is not None else [])):
         yield from _object_problems(config.get(key), key, f"choose one with {key}=NAME")
+    yield from _schedule_problems(config.get("scheduler"))
     for group in GROUPS:
         named = config.get(group)
         if named is not None and not isinstance(named, Mapping):
@@ -40,6 +45,14 @@ def find_structure_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"monitor={config['monitor']}: must be the name of a metric, such as val/loss"
     if config.get("mode", "auto") not in ("min", "max", "auto"):
         yield f"mode={config['mode']}: must be min, max or auto"
+
+
+def _schedule_problems(node: Any) -> Iterator[str]:
+    interval, monitor = (node.get(key) for key in SCHEDULE_KEYS) if isinstance(node, Mapping) else (None, None)
+    if interval not in (None, "epoch", "step"):
+        yield f"scheduler.interval={interval}: must be epoch or step"
+    if not isinstance(monitor, str | None):
+        yield f"scheduler.monitor={monitor}: must be the name of a metric, such as val/loss"
 
 
 def _object_problems(node: Any, key: str, hint: str) -> Iterator[str]:

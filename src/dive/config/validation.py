@@ -10,7 +10,7 @@ from dive.config.path_safety import escapes_run_dir
 from dive.config.ranges import RANGES, describe_range, in_range
 from dive.config.renamed_keys import find_renamed_keys
 from dive.config.signature import accepted_arguments, describe_type, matches_type
-from dive.config.structure import find_structure_problems
+from dive.config.structure import SCHEDULE_KEYS, SCHEDULE_LENGTHS, find_structure_problems
 from dive.errors import ConfigError, did_you_mean, printable
 from dive.runs.plain_yaml import describe_non_plain
 
@@ -99,6 +99,10 @@ def _target_problems(node: Mapping[str, Any], key: str) -> Iterator[str]:
     for name, value in node.items():
         if not isinstance(name, str) or name.startswith("_"):
             continue  # checked by _key_problems
+        if key == "scheduler" and name in SCHEDULE_KEYS:
+            continue  # checked by find_structure_problems
+        if key.startswith("scheduler") and name in SCHEDULE_LENGTHS and name in names and value is None:
+            continue
         if name not in names and not accepts_any:
             yield f"{key}.{name}={value}: {did_you_mean(name, names)}"
         elif name in RANGES and value is not None:

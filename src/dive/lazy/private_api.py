@@ -83,6 +83,16 @@ def clear_restarting(trainer: pl.Trainer) -> None:
             part.restarting = False
 
 
+def discard_train_dataloader(trainer: pl.Trainer) -> None:
+    """Make Lightning load the training data again: otherwise it would not restore their position in the epoch.
+
+    They have been loaded if an optimizer or scheduler asked for `estimated_stepping_batches`. Fallback: they stay
+    loaded, and such a run is resumed exactly only at the end of an epoch.
+    """
+    if hasattr(trainer.fit_loop, "_combined_loader"):
+        trainer.fit_loop._combined_loader = None
+
+
 def ignore_sigterm(trainer: pl.Trainer) -> None:
     """Keep Lightning from exiting on a SIGTERM that dive handles.
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dive.data.datamodule import InMemoryDataModule
 from dive.notebook.progress_board import ProgressBoard
+from dive.tasks.schedule import TrainingLength
 from dive.tasks.task import Task
 
 
@@ -49,9 +50,11 @@ class Trainer:
     def prepare_model(self, task: Task) -> None:
         """Create the optimizer and the optional scheduler of the task."""
         self.task = task
+        batches = len(self.train_dataloader)
+        task.training_length = TrainingLength(self.max_epochs, self.max_epochs * batches)
         configured = task.configure_optimizers()
         self.optimizer = configured["optimizer"]
-        self.scheduler = configured.get("lr_scheduler")
+        self.schedule = configured.get("lr_scheduler", {})
 
     def fit(self, task: Task, data: InMemoryDataModule) -> None:
         """Train the model of a task for `max_epochs` from its current weights; resets `history`."""
@@ -75,14 +78,20 @@ class Trainer:
             if self.gradient_clip_val is not None:
                 clip_gradients(self.task.parameters(), self.gradient_clip_val)
             self.optimizer.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
+            self._step_scheduler("step")
+        self._step_scheduler("epoch")
 
         self.task.eval()
         with torch.no_grad():
             for batch_idx, batch in enumerate(self.val_dataloader):
                 self.task.validation_step(batch, batch_idx)
         self._log_metrics()
+        if "monitor" in self.schedule:
+            self.schedule["scheduler"].step(self.history[-1][self.schedule["monitor"]])
+
+    def _step_scheduler(self, interval: str) -> None:
+        if self.schedule.get("interval") == interval and "monitor" not in self.schedule:
+            self.schedule["scheduler"].step()
 
     def _log_metrics(self) -> None:
         means = {stage: self.task.means[stage].compute() for stage in ("train", "val")}

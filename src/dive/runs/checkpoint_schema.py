@@ -34,6 +34,7 @@ CONTENT: dict[str, Any] = {
     "optimizer_states": list[dict[str, Any]],
     LIGHTNING_VERSION: str,
     "random": RngStates,
+    "schedule_length": int | None,
     "state_dict": dict[str, Any],
 }
 

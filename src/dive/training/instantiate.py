@@ -15,7 +15,6 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 import dive.data
 from dive.config.naming import job_defining_overrides
@@ -26,6 +25,7 @@ from dive.runs.record import Config
 from dive.runs.run import Run
 from dive.tasks.metric_mode import metric_mode
 from dive.tasks.task import Task
+from dive.training.scheduler import instantiate_schedule
 from dive.training.trainer import Trainer
 
 BASE_CLASSES: dict[str, type] = {
@@ -34,7 +34,6 @@ BASE_CLASSES: dict[str, type] = {
     "logger": Logger,
     "model": nn.Module,
     "optimizer": Optimizer,
-    "scheduler": LRScheduler,
     "task": Task,
     "trainer": Trainer,
 }
@@ -77,7 +76,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
         "task",
         model=_instantiate(config, "model", num_inputs=data.num_inputs, num_outputs=data.num_outputs),
         optimizer=_instantiate(config, "optimizer"),
-        scheduler=_instantiate(config, "scheduler") if config.get("scheduler") else None,
+        scheduler=instantiate_schedule(config),
     )
     if task.targets != data.targets:
         suitable = [kind.name for kind in vars(dive.data).values() if getattr(kind, "targets", "") == task.targets]
@@ -86,13 +85,15 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
             f"{data.targets}; choose another model, or one of these data sets: {', '.join(suitable)}"
         )
     metrics = [f"{split}/{metric}" for metric in task.metrics for split in ("val", "train")]
-    if config["monitor"] not in metrics:
-        raise ConfigError(f"monitor={config['monitor']}: {did_you_mean(config['monitor'], metrics)}")
+    monitors = {"monitor": config["monitor"], "scheduler.monitor": (config.get("scheduler") or {}).get("monitor")}
+    for key, monitor in monitors.items():
+        if monitor not in (*metrics, None):
+            raise ConfigError(f"{key}={monitor}: {did_you_mean(monitor, metrics)}")
     metric_mode(config["monitor"], config["mode"])
     try:
         task.configure_optimizers()
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer: {error}") from error
+        raise ConfigError(f"optimizer or scheduler: {error}") from error
     return task
 
 

@@ -67,6 +67,7 @@ SETTINGS = {
     "limited batches": (*LINEAR, "trainer.limit_train_batches=5"),
     "max_steps": (*LINEAR, "+trainer.max_steps=13"),
     "double precision": (*LINEAR, "trainer.precision=64-true"),
+    "scheduler of steps": (*LINEAR, "scheduler=one_cycle"),
     "bfloat16": (*MLP, "trainer.precision=bf16-mixed"),
     "checkpoints within epochs": (*LINEAR, "callbacks.last.every_n_steps=4"),
 }

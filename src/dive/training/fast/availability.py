@@ -45,6 +45,7 @@ ATTRIBUTES = (
     "loop.batch_progress.total.ready",
     "loop.global_step",
     "loop.restarting",
+    "loop.scheduler_progress.increment_by",
     "loop.val_loop.restarting",
     "fetcher.done",
     "fetcher.fetched",

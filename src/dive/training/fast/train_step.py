@@ -10,6 +10,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities import GradClipAlgorithmType
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
@@ -17,7 +18,13 @@ from dive.data.datamodule import InMemoryDataModule
 from dive.tasks.task import Batch, Task
 
 # Hooks that a task may override and that fast steps would not call; `has_batch_hooks` checks those around batches.
-OPTIMIZATION_HOOKS = ("backward", "configure_gradient_clipping", "optimizer_step", "optimizer_zero_grad")
+OPTIMIZATION_HOOKS = (
+    "backward",
+    "configure_gradient_clipping",
+    "lr_scheduler_step",
+    "optimizer_step",
+    "optimizer_zero_grad",
+)
 # The same, for a task or a data module.
 TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
@@ -40,19 +47,25 @@ def is_supported(trainer: pl.Trainer) -> bool:
         and type(trainer.profiler) is PassThroughProfiler
         and trainer.accumulate_grad_batches == 1
         and trainer._val_check_time_interval is None
-        and all(scheduler.interval == "epoch" for scheduler in trainer.lr_scheduler_configs)
+        and all(config.interval == "epoch" or steps_each_time(config) for config in trainer.lr_scheduler_configs)
     )
+
+
+def steps_each_time(config: LRSchedulerConfig) -> bool:
+    """Whether a scheduler is stepped after each optimizer step."""
+    return config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
 
 
 def make_train_step(trainer: pl.Trainer) -> Callable[[Batch], Tensor]:
     """A function that takes one optimizer step on a batch and returns the loss; the trainer must be supported.
 
-    It runs forward, zero_grad, backward, gradient clipping and the update.
+    It runs forward, zero_grad, backward, gradient clipping, the update, and schedulers with the interval ``step``.
     """
     optimizer, precision = trainer.optimizers[0], trainer.precision_plugin
     training_step, clip = trainer.lightning_module.training_step, trainer.gradient_clip_val
     context = nullcontext if type(precision) is Precision else precision.train_step_context
     zero_grad = zero_grad_set_to_none(optimizer)
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if steps_each_time(config)]
 
     def backward(batch: Batch) -> Tensor:
         with context():
@@ -72,7 +85,15 @@ def make_train_step(trainer: pl.Trainer) -> Callable[[Batch], Tensor]:
     def step_with_closure(batch: Batch) -> Tensor:
         return optimizer.step(partial(backward, batch))
 
-    return backward_and_step if calls_closure_once(optimizer) else step_with_closure
+    step = backward_and_step if calls_closure_once(optimizer) else step_with_closure
+
+    def step_and_schedule(batch: Batch) -> Tensor:
+        loss = step(batch)
+        for scheduler in schedulers:
+            scheduler.step()
+        return loss
+
+    return step_and_schedule if schedulers else step
 
 
 def calls_closure_once(optimizer: Optimizer) -> bool:
