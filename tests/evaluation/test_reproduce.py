@@ -58,7 +58,7 @@ def test_every_experiment_is_reproduced_bit_for_bit(
 def test_a_resumed_run_is_reproduced_in_one_go(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*shortened("mlp"), "scheduler=cosine").directory
+    run = train(*shortened("mlp"), "scheduler=step", "scheduler.step_size=2").directory
     train(f"resume={run}", "trainer.max_epochs=5", directory=run)
     capsys.readouterr()
     assert reproduce(run, tmp_path / "again") is IDENTICAL

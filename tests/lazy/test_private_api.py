@@ -118,3 +118,12 @@ def test_restoring_is_unknown_if_lightning_does_not_tell() -> None:
     connector._loaded_checkpoint = {}
     assert not private_api.is_restoring(SimpleNamespace(_checkpoint_connector=connector))  # type: ignore[arg-type]
     assert not private_api.is_restoring(SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_loaded_training_data_are_discarded_where_lightning_keeps_them() -> None:
+    trainer: Any = SimpleNamespace(fit_loop=SimpleNamespace(_combined_loader=[1]))
+    private_api.discard_train_dataloader(trainer)
+    assert trainer.fit_loop._combined_loader is None
+    trainer = SimpleNamespace(fit_loop=SimpleNamespace())
+    private_api.discard_train_dataloader(trainer)
+    assert not vars(trainer.fit_loop)

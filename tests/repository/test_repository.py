@@ -29,7 +29,7 @@ FORBIDDEN = {
     "callbacks": ("dive.models",),
     "loggers": ("dive.models", "dive.data"),
 }
-MAY_IMPORT_HYDRA = ("cli", "config", "errors", "training/instantiate")
+MAY_IMPORT_HYDRA = ("cli", "config", "errors", "training/instantiate", "training/scheduler")
 
 
 def imported_names(source: str) -> Iterator[str]:

@@ -15,8 +15,8 @@ LITERAL_VALUE = re.compile(r"null|true|false|[+-]?[\d.]+(e[+-]?\d+)?", re.IGNORE
 def config_choices(group: str) -> list[str]:
     """List the options of a config group; empty if there is no such group.
 
-    >>> config_choices("scheduler")
-    ['cosine', 'none', 'step']
+    >>> config_choices("sweeper")
+    ['optuna']
     """
     return sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")) if group else []
 

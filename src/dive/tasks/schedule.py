@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, R
 
 from dive.errors import ConfigError
 
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
 
 class TrainingLength(NamedTuple):
     """How long a training is, in epochs and in optimizer steps."""
@@ -39,22 +41,34 @@ class Schedule:
     monitor: str | None = None
     lasts_whole_training: bool = False
 
-    def configure(self, optimizer: Optimizer, length: TrainingLength, every_n_epochs: int = 1) -> dict[str, Any]:
-        """Create the scheduler, and describe it to Lightning; one that monitors steps every `every_n_epochs`.
 
-        Raises:
-            ConfigError: a `ReduceLROnPlateau` has no metric, or would be stepped without a new value of it.
-        """
-        scheduler = self.make(optimizer, getattr(length, self.interval))
-        plateau = isinstance(scheduler, ReduceLROnPlateau)
-        if plateau and (self.monitor is None or self.interval == "step"):
-            raise ConfigError("scheduler: ReduceLROnPlateau needs interval=epoch and monitor, such as val/loss")
-        described = {
-            "scheduler": scheduler,
-            "interval": self.interval,
-            "frequency": every_n_epochs if plateau else 1,
-        }
-        return described | ({"monitor": self.monitor} if plateau else {})
+def configure_scheduler(task: Any, optimizer: Optimizer) -> dict[str, Any]:
+    """Create the scheduler of a task as Lightning's ``lr_scheduler``; empty if it has none.
+
+    Raises:
+        ConfigError: a `ReduceLROnPlateau` has no metric, or would be stepped without a new value of it.
+    """
+    schedule = task.make_scheduler
+    if schedule is None:
+        return {}
+    if not isinstance(schedule, Schedule):
+        return {"lr_scheduler": {"scheduler": schedule(optimizer), "interval": "epoch"}}
+    try:
+        trainer = task.trainer
+    except RuntimeError:
+        trainer = None
+    length = task.training_length or UNKNOWN_LENGTH
+    if trainer is not None and schedule.lasts_whole_training:
+        length = training_length(trainer)
+    scheduler = schedule.make(optimizer, getattr(length, schedule.interval))
+    described = {"scheduler": scheduler, "interval": schedule.interval}
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return {"lr_scheduler": described}
+    if schedule.monitor is None or schedule.interval == "step":
+        raise ConfigError("scheduler: ReduceLROnPlateau needs interval=epoch and monitor, such as val/loss")
+    # Without a validation there is no new value.
+    frequency = 1 if trainer is None else trainer.check_val_every_n_epoch or 1
+    return {"lr_scheduler": described | {"monitor": schedule.monitor, "frequency": frequency}}
 
 
 def training_length(trainer: pl.Trainer) -> TrainingLength:

@@ -2,21 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from dive.lazy.private_api import CURRENT_HOOK, may_reuse_outputs
 from dive.tasks.epoch_logging import log_epoch_metrics
 from dive.tasks.losses import l2_penalty
 from dive.tasks.mean_metrics import MeanMetrics
 from dive.tasks.optim import split_weight_decay_params
-from dive.tasks.schedule import UNKNOWN_LENGTH, Schedule, TrainingLength, training_length
+from dive.tasks.schedule import MakeScheduler, Schedule, TrainingLength, configure_scheduler
 
 Batch = tuple[Tensor, Tensor]
 
@@ -32,8 +30,7 @@ class Task(pl.LightningModule, ABC):
         model: maps ``inputs: (batch, ...)`` to ``outputs: (batch, num_outputs)``.
         loss: maps outputs and targets to a scalar, the mean over the batch.
         optimizer: creates the optimizer from parameter groups. Its `weight_decay` excludes the biases (book 3.7).
-        scheduler: creates the learning-rate scheduler from the optimizer, to be stepped once per epoch; or a
-            `Schedule`.
+        scheduler: creates the scheduler, stepped once per epoch, from the optimizer; or a `Schedule`.
         weight_decay: lambda of the penalty ``lambda * sum(w**2) / 2`` in the training loss, excluding biases: the
             from-scratch form of the optimizer's weight decay. It is not part of the logged loss.
 
@@ -41,7 +38,6 @@ class Task(pl.LightningModule, ABC):
         metrics: names of the logged metrics: ``loss`` and those that `compute_metrics` returns.
         extra_metrics: metrics that callbacks add at the end of a training epoch, to be logged with its means.
         targets: what the data must provide as targets, ``"numbers"`` or ``"classes"``.
-        training_length: the length of the training, for a `Schedule`; None takes that of the trainer.
     """
 
     metrics: tuple[str, ...] = ("loss",)
@@ -52,7 +48,7 @@ class Task(pl.LightningModule, ABC):
         model: nn.Module,
         loss: Callable[[Tensor, Tensor], Tensor],
         optimizer: Callable[[Any], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler] | Schedule | None = None,
+        scheduler: MakeScheduler | Schedule | None = None,
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
@@ -61,7 +57,7 @@ class Task(pl.LightningModule, ABC):
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.weight_decay = weight_decay
-        self.training_length: TrainingLength | None = None
+        self.training_length: TrainingLength | None = None  # for a `Schedule`; None: that of the trainer
         self.extra_metrics: dict[str, float] = {}
         self.means = {stage: MeanMetrics(self.compute_metrics) for stage in ("train", "val", "test")}
 
@@ -144,17 +140,7 @@ class Task(pl.LightningModule, ABC):
         """Create the optimizer, with the biases in a group without weight decay, and the scheduler, if any."""
         weights, biases = split_weight_decay_params(self.model.parameters())
         optimizer = self.make_optimizer([{"params": weights}, {"params": biases, "weight_decay": 0.0}])
-        if self.make_scheduler is None:
-            return {"optimizer": optimizer}
-        if not isinstance(self.make_scheduler, Schedule):
-            scheduler = {"scheduler": self.make_scheduler(optimizer), "interval": "epoch"}
-            return {"optimizer": optimizer, "lr_scheduler": scheduler}
-        length, every_n_epochs = self.training_length or UNKNOWN_LENGTH, 1
-        with suppress(RuntimeError):  # there is no trainer yet
-            length = self.training_length or training_length(self.trainer)
-            every_n_epochs = self.trainer.check_val_every_n_epoch or 1
-        scheduler = self.make_scheduler.configure(optimizer, length, every_n_epochs)
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return {"optimizer": optimizer, **configure_scheduler(self, optimizer)}
 
 
 class RegressionTask(Task):

@@ -93,7 +93,7 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
     try:
         task.configure_optimizers()
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer or scheduler: {error}") from error
+        raise ConfigError(f"optimizer: {error}") from error
     return task
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -35,9 +36,15 @@ def instantiate_schedule(config: Mapping[str, Any]) -> Schedule | None:
     arguments = {key: value for key, value in node.items() if key not in SCHEDULE_KEYS}
     if target is ReduceLROnPlateau and "mode" not in arguments and monitor is not None:
         arguments["mode"] = metric_mode(monitor, config["mode"] if monitor == config["monitor"] else "auto")
-    return Schedule(
-        lambda *given: _build(arguments, *given), node.get("interval", "epoch"), monitor, _is_open_ended(arguments)
-    )
+
+    def make(optimizer: Optimizer, length: float) -> LRScheduler:
+        try:
+            scheduler: LRScheduler = _build(arguments, optimizer, length)
+        except (TypeError, ValueError, InstantiationException) as error:
+            raise ConfigError(f"scheduler: {error}") from error
+        return scheduler
+
+    return Schedule(make, node.get("interval", "epoch"), monitor, _is_open_ended(arguments))
 
 
 def _is_open_ended(node: Any) -> bool:

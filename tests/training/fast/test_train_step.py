@@ -21,6 +21,7 @@ class FakeTrainer:
     """The attributes of a trainer that a training step uses."""
 
     gradient_clip_algorithm = None
+    lr_scheduler_configs = ()
     precision_plugin = Precision()
 
     def __init__(self, optimizer: Any, clip: float | None = None) -> None:
