@@ -269,7 +269,7 @@ def test_arguments_passed_to_the_parent_class_are_validated() -> None:
     )
     (line,) = problems({"data": GARMENTS | {"batchsize": 3}})
     assert line.endswith(
-        "from num_train, num_test, draw_seed, resize, val_size, "
+        "from num_train, num_test, draw_seed, resize, val_size, split_seed, "
         "batch_size, seed, shuffle, num_workers, worker_start"
     )
 

@@ -125,8 +125,8 @@ def test_holdout_and_training_split_are_the_official_training_set(
     assert max(float(train.inputs.max()), float(val.inputs.max())) <= 1
 
 
-def test_holdout_depends_on_the_seed(real_data: Path, read_once: None) -> None:
-    held_out = [make_data(real_data, val_size=1000, seed=seed).splits.val.targets for seed in (0, 0, 1)]
+def test_holdout_depends_on_split_seed(real_data: Path, read_once: None) -> None:
+    held_out = [make_data(real_data, val_size=1000, split_seed=seed).splits.val.targets for seed in (0, 0, 1)]
     assert torch.equal(held_out[0], held_out[1])
     assert not torch.equal(held_out[0], held_out[2])
     assert (held_out[0].bincount(minlength=10) > 50).all()

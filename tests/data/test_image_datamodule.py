@@ -18,8 +18,8 @@ class NumberedImages(FashionImageDataModule):
 
     name = "numbered"
 
-    def __init__(self, resize: Sequence[int] = (28, 28), val_size: int = 30, seed: int = 0) -> None:
-        super().__init__(resize, val_size, batch_size=8, seed=seed)
+    def __init__(self, resize: Sequence[int] = (28, 28), val_size: int = 30, split_seed: int = 0) -> None:
+        super().__init__(resize, val_size, split_seed, batch_size=8)
 
     def read(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """A hundred training images and twenty test images."""
@@ -51,12 +51,12 @@ def test_labels_match_their_images() -> None:
         assert part.targets.tolist() == [number % 10 for number in numbers(part.inputs)]
 
 
-def test_holdout_depends_on_the_seed_and_not_on_the_global_generator() -> None:
+def test_holdout_depends_on_split_seed_and_not_on_the_global_generator() -> None:
     torch.manual_seed(1)
-    first = numbers(NumberedImages(seed=0).splits.val.inputs)
+    first = numbers(NumberedImages(split_seed=0).splits.val.inputs)
     torch.manual_seed(2)
-    assert numbers(NumberedImages(seed=0).splits.val.inputs) == first
-    assert numbers(NumberedImages(seed=1).splits.val.inputs) != first
+    assert numbers(NumberedImages(split_seed=0).splits.val.inputs) == first
+    assert numbers(NumberedImages(split_seed=1).splits.val.inputs) != first
     assert sorted(first) != list(range(70, 100)), "sampled, not the last images"
 
 
@@ -68,7 +68,7 @@ def test_without_holdout_the_test_set_is_used_for_validation() -> None:
 
 def test_test_set_does_not_depend_on_the_holdout() -> None:
     assert torch.equal(
-        NumberedImages(val_size=0).splits.test.inputs, NumberedImages(val_size=99, seed=5).splits.test.inputs
+        NumberedImages(val_size=0).splits.test.inputs, NumberedImages(val_size=99, split_seed=5).splits.test.inputs
     )
 
 

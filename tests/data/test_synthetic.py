@@ -91,16 +91,16 @@ def test_distribution_of_inputs_and_noise() -> None:
 
 
 def test_data_do_not_depend_on_the_global_generator() -> None:
-    first = make_data(seed=3).splits
+    first = make_data(draw_seed=3).splits
     torch.randn(7)
-    second = make_data(seed=3).splits
+    second = make_data(draw_seed=3).splits
     for ours, theirs in zip(first[:2], second[:2], strict=True):
         assert torch.equal(ours.inputs, theirs.inputs)
         assert torch.equal(ours.targets, theirs.targets)
 
 
-def test_another_seed_generates_other_data() -> None:
-    assert not torch.equal(make_data(seed=3).splits.train.inputs, make_data(seed=4).splits.train.inputs)
+def test_another_draw_seed_generates_other_data() -> None:
+    assert not torch.equal(make_data(draw_seed=3).splits.train.inputs, make_data(draw_seed=4).splits.train.inputs)
 
 
 def test_training_and_validation_examples_differ() -> None:

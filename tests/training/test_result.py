@@ -50,7 +50,7 @@ def trainer(
             SimpleNamespace(monitor=checkpoint[0], best_model_path=checkpoint[1], best_model_score=0.75)
         ],
         lightning_module=SimpleNamespace(model=nn.Linear(1, 1)),
-        datamodule=SimpleNamespace(name="garments", checksums={"train": "5c9fc5ac"}, load_draws_from_seed=True),
+        datamodule=SimpleNamespace(name="garments", checksums={"train": "5c9fc5ac"}),
         current_epoch=3,
         global_step=15,
     )

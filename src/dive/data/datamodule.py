@@ -31,13 +31,13 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
 
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
     built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
-    `prepare_data`. If the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its
-    size) let dive reject the data set before the process runs out of memory. If `load` does not depend on `seed`,
-    set `load_draws_from_seed` to False: a sweep then notices data that changed between jobs with different seeds.
+    `prepare_data`. `load` must not depend on `seed`: runs with different seeds are compared on the same data. If
+    the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its size) let dive reject
+    the data set before the process runs out of memory.
 
     Args:
         batch_size: batch size over all processes.
-        seed: seed of the order of the training examples, and of the random numbers that `load` draws.
+        seed: seed of the order of the training examples.
         shuffle: reshuffle the training examples in each epoch.
         num_workers: number of worker processes; 0 is fastest for data in memory.
         worker_start: start method of the workers; None is the platform's default.
@@ -51,7 +51,6 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     num_outputs: int
     targets: str
     size_keys: str = "its size"
-    load_draws_from_seed: bool = True
 
     def __init__(
         self,

@@ -20,8 +20,8 @@ class FashionImageDataModule(InMemoryDataModule):
 
     Args:
         resize: height and width to resize the images to, from 28 by 28.
-        val_size: training images held out for validation, drawn with `seed`; 0 validates on the test set, as the
-            book does.
+        val_size: training images held out for validation; 0 validates on the test set, as the book does.
+        split_seed: seed of the choice of these images, which does not change with `seed`.
         **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
@@ -34,7 +34,7 @@ class FashionImageDataModule(InMemoryDataModule):
     size_keys = "data.resize"
     num_images: int = 0  # of training and test set together; 0 if unknown before reading
 
-    def __init__(self, resize: Sequence[int], val_size: int, **shared: Any) -> None:
+    def __init__(self, resize: Sequence[int], val_size: int, split_seed: int = 0, **shared: Any) -> None:
         super().__init__(**shared)
         if len(resize) != 2 or min(resize) < 1:
             raise ValueError(f"resize must be [height, width], each at least 1, got {list(resize)}")
@@ -42,6 +42,7 @@ class FashionImageDataModule(InMemoryDataModule):
             raise ValueError(f"val_size must be at least 0, got {val_size}")
         self.size = (resize[0], resize[1])
         self.val_size = val_size
+        self.split_seed = split_seed
         self.num_inputs = resize[0] * resize[1]
 
     @property
@@ -61,7 +62,7 @@ class FashionImageDataModule(InMemoryDataModule):
         test = self._make_dataset(test_images, test_labels)
         if self.val_size == 0:
             return Splits(train=self._make_dataset(images, labels), val=test, test=test)
-        order = torch.randperm(len(images), generator=named_generator("holdout", self.seed))
+        order = torch.randperm(len(images), generator=named_generator("holdout", self.split_seed))
         val, train = order[: self.val_size], order[self.val_size :]
         return Splits(
             self._make_dataset(images[train], labels[train]), self._make_dataset(images[val], labels[val]), test

@@ -20,7 +20,8 @@ class SyntheticRegression(InMemoryDataModule):
         noise: standard deviation of the noise.
         num_train: number of training examples.
         num_val: number of validation examples.
-        **shared: arguments of `dive.data.datamodule.InMemoryDataModule`; `seed` also seeds the examples.
+        draw_seed: seed of the examples, which do not change with `seed`.
+        **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
         ValueError: `w` is empty, there are no examples, or the noise is negative.
@@ -32,7 +33,14 @@ class SyntheticRegression(InMemoryDataModule):
     size_keys = "data.num_train, data.num_val, data.w"
 
     def __init__(
-        self, w: Sequence[float], b: float, noise: float, num_train: int, num_val: int, **shared: Any
+        self,
+        w: Sequence[float],
+        b: float,
+        noise: float,
+        num_train: int,
+        num_val: int,
+        draw_seed: int = 0,
+        **shared: Any,
     ) -> None:
         super().__init__(**shared)
         if len(w) < 1:
@@ -47,6 +55,7 @@ class SyntheticRegression(InMemoryDataModule):
         self.noise = noise
         self.num_train = num_train
         self.num_val = num_val
+        self.draw_seed = draw_seed
 
     @property
     def num_bytes(self) -> int:
@@ -55,7 +64,7 @@ class SyntheticRegression(InMemoryDataModule):
 
     def load(self) -> Splits:
         """Generate both splits: inputs ``(num, len(w))``, targets ``(num, 1)``."""
-        generator = named_generator("synthetic regression", self.seed)
+        generator = named_generator("synthetic regression", self.draw_seed)
         return Splits(self._generate(self.num_train, generator), self._generate(self.num_val, generator))
 
     def _generate(self, num_examples: int, generator: torch.Generator) -> TensorDataset:

@@ -52,7 +52,6 @@ class CSVDataModule(InMemoryDataModule):
     num_outputs = 1
     targets = "numbers"
     size_keys = "data.path"
-    load_draws_from_seed = False
 
     def __init__(
         self, path: str, target: str, val_fraction: float, split_seed: int, standardize: bool, **shared: Any

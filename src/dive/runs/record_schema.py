@@ -21,7 +21,6 @@ class ResultRecord(TypedDict, total=False):
     model: str
     data: str
     data_crc32: dict[str, str]
-    data_seed: int | None
     seed: int | None
     monitor: str
     mode: Literal["min", "max", "auto"]

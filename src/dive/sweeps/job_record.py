@@ -48,11 +48,11 @@ def load_job(directory: Path) -> tuple[Config, Result]:
     return config, result
 
 
-def data_source(config: Config, result: Result) -> str:
+def data_source(config: Config) -> str:
     """What determines the data of a job, as text: unless the data changed, jobs with the same text share them."""
     data = config.get("data")
     keys = {key: value for key, value in data.items() if key not in LOADER_KEYS} if isinstance(data, dict) else {}
-    return json.dumps([keys, result.get("data_seed", config.get("seed"))], sort_keys=True, default=str)
+    return json.dumps(keys, sort_keys=True, default=str)
 
 
 def data_version(result: Result) -> str | None:

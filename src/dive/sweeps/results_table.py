@@ -118,7 +118,7 @@ def load_table(directory: Path) -> SweepTable:
         if "monitor" in result:
             monitored.add((result["monitor"], result["mode"]))
         if (version := data_version(result)) is not None:
-            versions.setdefault(data_source(config, result), set()).add(version)
+            versions.setdefault(data_source(config), set()).add(version)
         if result["status"] == "running" and not running:
             result = {"status": "interrupted"}
         metrics = result.get("metrics") or read_partial_metrics(directory / name)

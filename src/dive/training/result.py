@@ -84,7 +84,6 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "model": type(trainer.lightning_module.model).__name__,
         "data": trainer.datamodule.name,
         "data_crc32": trainer.datamodule.checksums,
-        "data_seed": config["seed"] if trainer.datamodule.load_draws_from_seed else None,
         "seed": config["seed"],
         "monitor": config["monitor"],
         "mode": metric_mode(config["monitor"], config["mode"]),

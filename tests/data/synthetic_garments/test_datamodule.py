@@ -58,8 +58,8 @@ def test_images_do_not_depend_on_the_seed() -> None:
         assert torch.equal(one.targets, other.targets)
 
 
-def test_holdout_depends_on_the_seed() -> None:
-    first, second = make_garments(seed=0).splits, make_garments(seed=7).splits
+def test_holdout_depends_on_split_seed() -> None:
+    first, second = make_garments(split_seed=0).splits, make_garments(split_seed=7).splits
     assert torch.equal(first.test.inputs, second.test.inputs)
     assert not torch.equal(first.val.inputs, second.val.inputs)
 
