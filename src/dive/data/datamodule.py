@@ -32,8 +32,8 @@ class InMemoryDataModule(pl.LightningDataModule, ABC):
     A subclass sets `name`, `num_inputs` and `num_outputs` (known before the data are loaded, because the model is
     built from them), sets `targets` to ``"numbers"`` or ``"classes"``, and implements `load`; downloads belong in
     `prepare_data`. `load` must not depend on `seed`: runs with different seeds are compared on the same data. If
-    the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its size) let dive reject
-    the data set before the process runs out of memory.
+    the data set can be large, `num_bytes` and `size_keys` (the config keys that determine its size) let dive
+    reject the data set before the process runs out of memory.
 
     Args:
         batch_size: batch size over all processes.
