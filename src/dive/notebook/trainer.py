@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dive.data.datamodule import InMemoryDataModule
 from dive.notebook.progress_board import ProgressBoard
+from dive.tasks.lazy_layers import initialize_lazy_layers
 from dive.tasks.schedule import TrainingLength
 from dive.tasks.task import Task
 
@@ -50,6 +51,7 @@ class Trainer:
     def prepare_model(self, task: Task) -> None:
         """Create the optimizer and the optional scheduler of the task."""
         self.task = task
+        initialize_lazy_layers(task.model, lambda: next(iter(self.train_dataloader))[0])
         batches = len(self.train_dataloader)
         task.training_length = TrainingLength(self.max_epochs, self.max_epochs * batches)
         configured = task.configure_optimizers()

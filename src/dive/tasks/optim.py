@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 
@@ -28,8 +29,14 @@ def sgd_step(params: Iterable[Tensor], lr: float) -> None:
 
 
 def split_weight_decay_params(params: Iterable[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, PReLU slopes)."""
+    """Split parameters into those that decay (matrices) and those that do not (vectors: biases, PReLU slopes).
+
+    Raises:
+        ValueError: some belong to lazy layers, see `dive.tasks.lazy_layers`.
+    """
     params = list(params)
+    if any(map(is_lazy, params)):
+        raise ValueError("the model has lazy layers without parameters; run it on a batch first")
     return [p for p in params if p.ndim > 1], [p for p in params if p.ndim <= 1]
 
 

@@ -13,7 +13,7 @@ from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback, Checkpoint, ProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 import dive.data
@@ -23,6 +23,7 @@ from dive.data.memory import require_memory
 from dive.errors import ConfigError, did_you_mean
 from dive.runs.record import Config
 from dive.runs.run import Run
+from dive.tasks.lazy_layers import initialize_lazy_layers
 from dive.tasks.metric_mode import metric_mode
 from dive.tasks.task import Task
 from dive.training.scheduler import instantiate_schedule
@@ -90,11 +91,17 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
         if monitor not in (*metrics, None):
             raise ConfigError(f"{key}={monitor}: {did_you_mean(monitor, metrics)}")
     metric_mode(config["monitor"], config["mode"])
+    initialize_lazy_layers(task.model, lambda: _first_inputs(data))
     try:
         task.configure_optimizers()
     except (TypeError, ValueError) as error:
         raise ConfigError(f"optimizer: {error}") from error
     return task
+
+
+def _first_inputs(data: InMemoryDataModule) -> Tensor:
+    data.prepare_data()
+    return data.splits.train.inputs[:2]
 
 
 def instantiate_trainer(config: Config, directory: Path) -> Trainer:
