@@ -6,8 +6,6 @@ from typing import Any
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-from dive.errors import RunError, printable
-
 
 class DiveOptunaSweeper(Sweeper):
     """Hydra's Optuna sweeper with a study stored in the sweep directory, for the metric that `monitor` names.
@@ -36,54 +34,43 @@ class DiveOptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the remaining trials of the study."""
+        from hydra_plugins.hydra_optuna_sweeper import _impl
         from hydra_plugins.hydra_optuna_sweeper.optuna_sweeper import OptunaSweeper
         from optuna import load_study
+        from optuna.exceptions import StorageInternalError
         from optuna.trial import TrialState
+        from sqlalchemy.exc import SQLAlchemyError  # type: ignore[import-untyped]
 
         from dive.sweeps.active_session import get_session
+        from dive.sweeps.study import corrupt_study_error, open_study
         from dive.tasks.metric_mode import metric_mode
 
         get_session(self.directory, self.monitor, self.mode).start_search(self.n_trials)
-        study_name, storage = "study", f"sqlite:///{self.directory / 'study.db'}"
-        direction = f"{metric_mode(self.monitor, self.mode)}imize"
-        study = {"study_name": study_name, "storage": storage, "direction": direction}
+        path, direction = self.directory / "study.db", f"{metric_mode(self.monitor, self.mode)}imize"
+        params = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
+        space, fixed = _impl.create_params_from_overrides([*params, *arguments])
+        space = {name: distribution for name, distribution in space.items() if name not in fixed}
+        trials = open_study(path, direction, space, fixed)
+        if trials:
+            self.sampler.reseed_rng()  # otherwise it would sample the first trials again
+        study_name, storage = "study", f"sqlite:///{path}"
         sweeper = OptunaSweeper(
             sampler=self.sampler,
-            n_trials=self._remaining_trials(**study),
+            n_trials=max(0, self.n_trials - sum(trial.state.is_finished() for trial in trials)),
             n_jobs=self.n_jobs,
             max_failure_rate=1.0,
             search_space=None,
             custom_search_space=None,
             params=self.params,
-            **study,
+            direction=direction,
+            study_name=study_name,
+            storage=storage,
         )
         sweeper.setup(**self.setup_args)
         try:
             sweeper.sweep(arguments)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise corrupt_study_error(path, error) from error
         except ValueError:  # raised at the end for the best trial if all trials have failed
             if any(trial.state is TrialState.COMPLETE for trial in load_study(study_name, storage).trials):
                 raise
-
-    def _remaining_trials(self, direction: str, storage: str, study_name: str) -> int:
-        import logging
-
-        import optuna
-        from optuna.exceptions import StorageInternalError
-        from optuna.trial import TrialState
-        from sqlalchemy.exc import SQLAlchemyError  # type: ignore[import-untyped]
-
-        optuna.logging.set_verbosity(logging.WARNING)
-        try:
-            study = optuna.create_study(storage, study_name=study_name, direction=direction, load_if_exists=True)
-        except (SQLAlchemyError, StorageInternalError, RuntimeError, ValueError) as error:
-            reason = printable(str(error.__cause__ or error).partition("\n")[0])
-            raise RunError(
-                f"{self.directory / 'study.db'} is corrupt or locked ({reason}); if no other process uses it, "
-                "move it away and rerun: jobs keep their results"
-            ) from error
-        if study.trials:
-            self.sampler.reseed_rng()  # otherwise it would sample the first trials again
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            # This process holds the lock of the sweep, so the process that ran this trial has ended.
-            study._storage.set_trial_state(trial._trial_id, TrialState.WAITING)
-        return max(0, self.n_trials - sum(trial.state.is_finished() for trial in study.trials))
