@@ -11,9 +11,11 @@ from torch import Tensor, nn
 import dive.models
 from dive import train
 from dive.callbacks import ModelGraph
+from dive.config.compose import compose_resolved
 from dive.evaluation.evaluate import evaluate_run
 from dive.evaluation.loaded_run import load_run
 from dive.evaluation.reproduce import reproduce
+from dive.sweeps import preflight
 from dive.tasks.lazy_layers import initialize_lazy_layers
 from dive.tasks.optim import split_weight_decay_params
 
@@ -75,6 +77,11 @@ def test_a_lazy_model_works_in_every_command(
     assert reproduce(whole.directory, tmp_path / "again")
     assert train([*RUN, "find_lr=true", "callbacks=lean"]).result["suggested_lr"] > 0
     capsys.readouterr()
+
+
+def test_jobs_of_a_sweep_are_validated_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dive.data.SyntheticGarments.load", lambda _: pytest.fail("data are loaded"))
+    assert preflight.find_problems([("seed=0", compose_resolved(*RUN))]) == []
 
 
 def test_a_lazy_model_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class CSVDataModule(InMemoryDataModule):
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if path.startswith(PACKAGE_PREFIX):
-            self.path = Path(__file__).parent / path.removeprefix(PACKAGE_PREFIX)
+            self.path = Path(__file__).parent / Path(path).name
         else:
             try:
                 self.path = Path(path).expanduser()

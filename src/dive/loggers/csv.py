@@ -23,6 +23,7 @@ class CSVLogger(MetricsLogger):
         self.rows = [
             {name: int(value) if name in ("step", "epoch") else value for name, value in row.items()}
             for row in read_csv(self.path)
+            if "step" in row and all(row.get(name, 0.0).is_integer() for name in ("step", "epoch"))
         ]
 
     @rank_zero_only

@@ -6,7 +6,7 @@ import re
 import struct
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,16 +16,13 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dive.errors import RunError, printable
 from dive.runs.atomic_io import atomic_write
 from dive.runs.callback_paths import relocate_paths
-from dive.runs.checkpoint_schema import LIGHTNING_VERSION, Checkpoint, find_content_problem
+from dive.runs.checkpoint_schema import LIGHTNING_VERSION, Checkpoint, find_content_problem, find_structure_problem
 
 # The types of dive's checkpoints; torch.load accepts all of them with weights_only=True.
 PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
 MAPPING_TYPES = (dict, OrderedDict, Counter)
 
 DOS_FOLDER = 0x10  # an attribute of the records in a zip file
-
-# Hyperparameters that make Lightning's `load_from_checkpoint` import and call what they name.
-CALLABLE_KEYS = ("_instantiator", "_class_path")
 
 
 class CorruptCheckpointError(RunError):
@@ -124,6 +121,8 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
                 # For a record that is marked as a folder, torch would return uninitialized memory.
                 if entry.compress_type != zipfile.ZIP_STORED or entry.external_attr & DOS_FOLDER:
                     raise zipfile.BadZipFile(f"{printable(entry.filename)} is compressed or a folder")
+            if sum(entry.file_size for entry in archive.infolist()) > len(content):
+                raise zipfile.BadZipFile("its records overlap")
             if (record := archive.testzip()) is not None:
                 raise zipfile.BadZipFile(f"checksum mismatch in {printable(record)}")
     except (zipfile.BadZipFile, struct.error, OSError, EOFError, ValueError, RuntimeError, OverflowError) as error:
@@ -140,20 +139,9 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
         raise CorruptCheckpointError(
             f"{path} is corrupt: {printable(str(error).partition(chr(10))[0])}"
         ) from error
-    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError, RecursionError) as error:
         # The checksums match, so the file was already invalid when it was written.
         raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error
-    if (name := next(_callable_keys(checkpoint), None)) is not None:
-        raise RunError(f"{path} is rejected: it names code to call ({name})")
-    if mistake := find_content_problem(checkpoint):
+    if mistake := find_structure_problem(checkpoint) or find_content_problem(checkpoint):
         raise RunError(f"{path} is rejected: {printable(' '.join(mistake.split()))}")
     return cast(Checkpoint, checkpoint)
-
-
-def _callable_keys(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        yield from (name for name in CALLABLE_KEYS if name in node)
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        for value in node:
-            yield from _callable_keys(value)

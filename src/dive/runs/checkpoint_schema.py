@@ -11,6 +11,10 @@ Checkpoint = dict[str, Any]
 LIGHTNING_VERSION = "pytorch-lightning_version"
 LEVELS = ("ready", "started", "processed", "completed")  # of progress, in Lightning
 
+MAX_VALUES, MAX_DEPTH = 10**6, 100
+# Hyperparameters that make Lightning's `load_from_checkpoint` import and call what they name.
+CALLABLE_KEYS = ("_instantiator", "_class_path")
+
 
 class RngStates(TypedDict):
     """See `dive.runs.rng_state.get_rng_state`."""
@@ -39,6 +43,27 @@ CONTENT: dict[str, Any] = {
 }
 
 
+def find_structure_problem(checkpoint: Any) -> str | None:
+    """Why the containers in a checkpoint must not be traversed; None if they may.
+
+    Containers may be shared or contain themselves: a few of them can stand for billions.
+    """
+    stack = [(checkpoint, 0)]
+    for _ in range(MAX_VALUES):
+        if not stack:
+            return None
+        node, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            return f"it is nested more than {MAX_DEPTH} levels deep"
+        if isinstance(node, Mapping):
+            if name := next((name for name in CALLABLE_KEYS if name in node), None):
+                return f"it names code to call ({name})"
+            stack += [(part, depth + 1) for item in node.items() for part in item]
+        elif isinstance(node, list | tuple | set):
+            stack += [(item, depth + 1) for item in node]
+    return f"it has more than {MAX_VALUES} values"
+
+
 def find_content_problem(checkpoint: Any) -> str | None:
     """What is wrong with the content of a checkpoint; None if it may be used."""
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
@@ -49,9 +74,12 @@ def find_content_problem(checkpoint: Any) -> str | None:
         except TypeCheckError as error:
             return f"{key}: {error}"
     try:
-        Version(checkpoint.get(LIGHTNING_VERSION, "0"))
+        if Version(checkpoint.get(LIGHTNING_VERSION, "2")) < Version("2"):
+            return f"{LIGHTNING_VERSION}: is below 2"
     except InvalidVersion as error:
         return f"{LIGHTNING_VERSION}: {error}"
+    if checkpoint.get("global_step", 0) < 0 or checkpoint.get("epoch", 0) < -1:
+        return "global_step and epoch must not be negative"
     return next(_invalid_progress(checkpoint.get("loops", {}), "loops"), None)
 
 

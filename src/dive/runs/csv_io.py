@@ -3,12 +3,13 @@
 import csv
 import io
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from dive.errors import CorruptRecordError, printable
 from dive.runs.atomic_io import atomic_write
-from dive.runs.record_schema import read_text
+from dive.runs.record_schema import MAX_VALUE, read_text
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def read_csv(path: Path) -> list[Row]:
     try:
         for row in reader:
             try:
-                rows.append({printable(name): float(value) for name, value in row.items() if value != ""})
+                rows.append({printable(name): _parse(value) for name, value in row.items() if value != ""})
             except (TypeError, ValueError):  # TypeError: the row has too few columns (None) or too many (a list)
                 skipped += 1
     except csv.Error as error:
@@ -51,3 +52,8 @@ def read_csv(path: Path) -> list[Row]:
     if skipped:
         log.warning("%s is corrupt: skipped %d rows that are truncated or not numeric", path, skipped)
     return rows
+
+
+def _parse(text: str) -> float:
+    value = float(text)
+    return math.copysign(math.inf, value) if abs(value) > MAX_VALUE else value

@@ -59,7 +59,18 @@ def read_config(directory: Path) -> Config:
         raise CorruptRecordError(f"{path} is corrupt: {error}") from error
     if not isinstance(config, dict):
         raise CorruptRecordError(f"{path} is corrupt: it is not a mapping")
+    for key in _non_string_keys(config):
+        raise CorruptRecordError(f"{path} is corrupt: the key {key} is not a string")
     return config
+
+
+def _non_string_keys(node: Any) -> Iterator[Any]:
+    if isinstance(node, Mapping):
+        yield from (key for key in node if not isinstance(key, str))
+        node = list(node.values())
+    if isinstance(node, list):
+        for value in node:
+            yield from _non_string_keys(value)
 
 
 def load_config(directory: Path) -> Config | None:

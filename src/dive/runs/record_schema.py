@@ -1,7 +1,6 @@
 """What the JSON files of a run or sweep may contain: anybody may have edited or damaged them."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Required, TypedDict
 
@@ -9,6 +8,7 @@ from dive.errors import CorruptRecordError, printable
 
 MAX_BYTES = 2**24  # a thousand times the size of a usual record
 MAX_DIGITS = 15  # of an integer, so that it is exact as a float
+MAX_VALUE = 1e100  # differences of larger values would be infinite, which no plot can show
 
 Number = int | float | None  # null stands for NaN, which JSON does not have
 
@@ -120,7 +120,7 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    if not math.isfinite(value := float(text)):
+    if not abs(value := float(text)) <= MAX_VALUE:
         raise ValueError(f"{text} is too large")
     return value
 

@@ -1,6 +1,7 @@
 """Find the checkpoint to resume from, and check that only settings that may change have changed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dive.errors import RunError
@@ -36,17 +37,18 @@ def check_resume_compatible(directory: Path, checkpoint: Checkpoint, config: Con
     """Check that a run can be resumed from a checkpoint with a resolved configuration.
 
     Raises:
-        RunError: keys outside `CHANGEABLE_ON_RESUME` have changed, more than `max_epochs` are completed, or the
-            checkpoint does not say how many.
+        RunError: keys outside `CHANGEABLE_ON_RESUME` have changed, also since ``best.ckpt`` was saved, more than
+            `max_epochs` are completed, or the checkpoint does not say how many.
     """
-    # config.yaml may have been edited since; older checkpoints do not contain the configuration.
-    original = checkpoint.get("config") or load_config(directory) or {}
-    allowed = tuple(f"{key}." for key in CHANGEABLE_ON_RESUME)
-    if changed := [line for line in diff_configs(original, config) if not line.startswith(allowed)]:
+    if changed := _fixed_changes(directory, checkpoint, config):
         raise RunError(
             f"resume={directory}: {'; '.join(changed)}: cannot be changed on resume; "
             f"only {', '.join(CHANGEABLE_ON_RESUME)} can"
         )
+    best = directory / "checkpoints" / "best.ckpt"
+    with suppress(CorruptCheckpointError):  # reported when it is used; until then a better one may replace it
+        if best.is_file() and (changed := _fixed_changes(directory, load_checkpoint(best), config)):
+            raise RunError(f"{best} is from another run: {'; '.join(changed)}")
     try:
         completed = completed_epochs(checkpoint)
     except (LookupError, TypeError) as error:
@@ -54,3 +56,11 @@ def check_resume_compatible(directory: Path, checkpoint: Checkpoint, config: Con
     max_epochs = config.get("trainer", {}).get("max_epochs")
     if max_epochs is not None and max_epochs < completed:
         raise RunError(f"trainer.max_epochs={max_epochs}: the run has already trained for {completed} epochs")
+
+
+def _fixed_changes(directory: Path, checkpoint: Checkpoint, config: Config) -> list[str]:
+    """Differences of a configuration from that of a checkpoint, in keys that cannot be changed on resume."""
+    # config.yaml may have been edited since; older checkpoints do not contain the configuration.
+    original = checkpoint.get("config") or load_config(directory) or {}
+    allowed = tuple(f"{key}." for key in CHANGEABLE_ON_RESUME)
+    return [line for line in diff_configs(original, config) if not line.startswith(allowed)]

@@ -8,7 +8,7 @@ from dive.errors import CorruptRecordError, RunError
 from dive.runs.record_schema import ManifestRecord, read_json
 
 # Columns of the report that no key of a configuration has the name of.
-REPORT_COLUMNS = ("job", "others", "status", "score", "seconds", "error", "command")
+REPORT_COLUMNS = ("job", "others", "status", "score", "seconds", "error", "command", "mean", "std", "n", "count")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

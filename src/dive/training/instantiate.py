@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
@@ -23,7 +24,7 @@ from dive.data.memory import require_memory
 from dive.errors import ConfigError, did_you_mean
 from dive.runs.record import Config
 from dive.runs.run import Run
-from dive.tasks.lazy_layers import initialize_lazy_layers
+from dive.tasks.lazy_layers import has_lazy_layers, initialize_lazy_layers
 from dive.tasks.metric_mode import metric_mode
 from dive.tasks.task import Task
 from dive.training.scheduler import instantiate_schedule
@@ -91,6 +92,8 @@ def instantiate_task(config: Config, data: InMemoryDataModule) -> Task:
         if monitor not in (*metrics, None):
             raise ConfigError(f"{key}={monitor}: {did_you_mean(monitor, metrics)}")
     metric_mode(config["monitor"], config["mode"])
+    if torch.get_default_device().type == "meta" and has_lazy_layers(task.model):
+        return task  # jobs of a sweep are validated without data
     initialize_lazy_layers(task.model, lambda: _first_inputs(data))
     try:
         task.configure_optimizers()

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
 
+from dive.loggers.base import shortest_decimals
 from dive.loggers.history import MetricsHistoryLogger
 from dive.runs.checkpoint_io import load_checkpoint
 from dive.runs.csv_io import Row
@@ -41,12 +42,12 @@ class BestValidation:
 
     Attributes:
         step: number of optimizer steps before it.
-        epoch: the epoch of it, counted from 1.
+        epoch: the epoch of it, counted from 1; None if it was not logged.
         metrics: what was logged at that step.
     """
 
     step: int
-    epoch: int
+    epoch: int | None
     metrics: Row
 
 
@@ -54,11 +55,14 @@ def best_validation(trainer: pl.Trainer, metric: str, mode: str, rows: Mapping[i
     """The validation whose weights the best checkpoint has; without one, the best in `rows`, by step."""
     if (callback := _checkpoint_callback(trainer, metric)) is None:
         step = best_step(rows, metric, mode)
-        return None if step is None else BestValidation(step + 1, int(rows[step]["epoch"]) + 1, rows[step])
+        if step is None:
+            return None
+        epoch = rows[step].get("epoch", math.nan)
+        return BestValidation(step + 1, int(epoch) + 1 if math.isfinite(epoch) else None, rows[step])
     saved = load_checkpoint(Path(callback.best_model_path))
     step = saved["global_step"]
-    logged = {metric: float(callback.best_model_score or math.nan)} | rows.get(step - 1, {})
-    return BestValidation(step, saved["epoch"] + 1, logged)
+    score = {} if callback.best_model_score is None else {metric: float(callback.best_model_score)}
+    return BestValidation(step, saved["epoch"] + 1, rows.get(step - 1, {}) | shortest_decimals(score))
 
 
 def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
@@ -87,7 +91,7 @@ def collect_result(trainer: pl.Trainer, config: dict[str, Any]) -> Result:
         "seed": config["seed"],
         "monitor": config["monitor"],
         "mode": metric_mode(config["monitor"], config["mode"]),
-        "score": best.metrics[config["monitor"]] if best else None,
+        "score": best.metrics.get(config["monitor"]) if best else None,
         "best_epoch": best.epoch if best else None,
         "best_step": best.step if best else None,
         "metrics": metrics,

@@ -1,12 +1,13 @@
 """Lightning's Trainer with `torch.compile` as a setting, a faster training loop and atomic checkpoints."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.accelerators import CUDAAccelerator, MPSAccelerator
-from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
 from dive.errors import ConfigError, RunError, UserError
 from dive.lazy.private_api import is_restoring, may_have_compiled
@@ -55,6 +56,7 @@ class Trainer(pl.Trainer):
             plugins.append(SLURMEnvironment(auto_requeue=False))
         # ResumableBatchSampler distributes batches among processes itself.
         super().__init__(**settings, plugins=plugins, use_distributed_sampler=False)
+        self._require_nodes()
         self.uses_fast_loop = install_fast_loop(self, steps_per_execution)
         self.compile = compile
         torch.set_float32_matmul_precision(matmul_precision)
@@ -63,6 +65,14 @@ class Trainer(pl.Trainer):
     def log_dir(self) -> str:
         """The run directory, in which Lightning writes profiles."""
         return self.default_root_dir
+
+    def _require_nodes(self) -> None:
+        """Raise ValueError if there are several nodes and nothing that would start a process on the others."""
+        environment = getattr(self.strategy, "cluster_environment", None)
+        if self.num_nodes > 1 and type(environment) is LightningEnvironment and "MASTER_ADDR" not in os.environ:
+            raise ValueError(
+                f"num_nodes={self.num_nodes}: start it with SLURM or torchrun, or set MASTER_ADDR and NODE_RANK"
+            )
 
     def fit(self, model: pl.LightningModule, *args: Any, **kwargs: Any) -> None:
         """Compile the model if configured, then fit.
