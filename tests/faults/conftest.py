@@ -138,6 +138,7 @@ def train_in_subprocess(tmp_path: Path) -> Train:
 
 def run_train(argv: list[str], do: Callable[[], None] | None) -> None:
     """Run ``python train.py ARGV`` in this process."""
+    os.environ.pop("HYDRA_FULL_ERROR", None)  # set if another test started the fork server within train.py
     if do is not None:
         do()
     sys.argv = ["train.py", *argv]

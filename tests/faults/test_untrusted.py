@@ -281,8 +281,8 @@ def test_a_record_does_not_choose_a_server(
     server = serve(lambda _, __: [b"HTTP/1.0 404 Not Found\r\n\r\n"])
     images = compose_resolved("model=mlp", "trainer=cpu", f"data.mirror={server.url}", "data.root=data")
     (run / "config.yaml").write_text(dump_plain(images))
-    checkpoint = checkpoint_io.load_checkpoint(run / "checkpoints" / "last.ckpt")
-    checkpoint_io.save_checkpoint(checkpoint | {"config": images}, run / "checkpoints" / "last.ckpt")
+    for path in (run / "checkpoints").iterdir():
+        checkpoint_io.save_checkpoint(checkpoint_io.load_checkpoint(path) | {"config": images}, path)
     messages = [train_py(f"resume={run}")]
     for tool in (evaluate_run, lambda directory: reproduce(directory, Path("again"))):
         with pytest.raises(UserError) as caught:
