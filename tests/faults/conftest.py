@@ -19,7 +19,7 @@ from dive.sweeps.launchers.process_pool import ProcessJob, run_jobs
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 ROOT = Path(__file__).parents[2]
-FAULTS = range(1, 39)
+FAULTS = range(1, 42)
 HEADER = """# Fault injection
 
 The faults that `make test-faults` injects, and their outcomes. The command writes this page; the tests of fault N
