@@ -109,6 +109,13 @@ def test_without_validation_each_epoch_counts(tmp_path: Path) -> None:
     assert best.best_model_score is not None
 
 
+def test_a_second_fit_is_evaluated_at_the_same_step(tmp_path: Path) -> None:
+    stopping = EarlyStopping("val/loss", patience=9)
+    for count in (1, 2):
+        fit(tmp_path, [0.0, 5], stopping, max_epochs=1)
+        assert stopping.wait_count == count - 1
+
+
 def test_the_sanity_check_does_not_count(tmp_path: Path) -> None:
     best = BestCheckpoint("val/loss")
     fit(tmp_path, [0.0, 5, 4, 3], best)

@@ -171,3 +171,9 @@ def test_warning_for_a_column_of_dates(tmp_path: Path, caplog: pytest.LogCapture
     frame = make_houses().assign(sold=[f"2026-01-{day:02}" for day in range(1, 41)])
     assert make_data(write_csv(frame, tmp_path), "price").num_inputs == 5 + 31
     assert "sold has 30 categories, each of which becomes an input" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["pkg://dive.data/../cli.py", "pkg://dive.data//etc/passwd", "pkg://dive.data/"])
+def test_a_path_into_the_package_cannot_leave_it(path: str) -> None:
+    with pytest.raises(ValueError, match="must be followed by a file name"):
+        CSVDataModule(path, "Price", 0.25, 2, True, batch_size=4)

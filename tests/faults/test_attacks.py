@@ -1,4 +1,4 @@
-"""Files that a review by attack found to be dangerous: search databases, and containers that never end."""
+"""Untrusted search databases, nested containers and records that a security review found to be dangerous."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ HOOK = '{GIT_CONFIG_COUNT: "1", GIT_CONFIG_KEY_0: core.fsmonitor, GIT_CONFIG_VAL
 
 
 @pytest.mark.fault(
-    39, "a search database of somebody else", "study.db with unfinished trials that name other parameters"
+    39, "an untrusted search database", "unfinished trials in study.db with parameters that are not searched"
 )
 @pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.WAITING])
 @pytest.mark.parametrize(
@@ -136,9 +136,7 @@ DAMAGE = (
 )
 
 
-@pytest.mark.fault(
-    39, "a search database of somebody else", "damaged rows; views and triggers that never end; 200,000 trials"
-)
+@pytest.mark.fault(39, "an untrusted search database", "invalid rows; a recursive view; a trigger; 200,000 trials")
 @pytest.mark.parametrize("statement", DAMAGE, ids=lambda statement: statement[:40])
 def test_a_damaged_database_is_reported_in_one_line(statement: str, database: Path, outcome: Outcome) -> None:
     with sqlite3.connect(database) as connection:
@@ -163,26 +161,28 @@ def cyclic() -> list[Any]:
 
 
 @pytest.mark.fault(
-    40, "checkpoints that never end", "shared, cyclic and deep containers; a zip file whose records overlap"
+    40,
+    "an untrusted checkpoint",
+    "shared, cyclic and deep containers; a zip file with overlapping records",
 )
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"zz": shared(40, list)}, "has more than 1000000 values"),
-        ({"loops": {"fit_loop": shared(40, dict)}}, "has more than 1000000 values"),
+        ({"zz": shared(40, list)}, "has more than 10000000 values"),
+        ({"loops": {"fit_loop": shared(40, dict)}}, "has more than 10000000 values"),
         ({"zz": cyclic()}, "nested more than 100 levels"),
-        ({"callbacks": {"x": {"y": shared(101, list)}}}, "nested more than 100 levels|more than 1000000 values"),
+        ({"callbacks": {"x": {"y": shared(101, list)}}}, "nested more than 100 levels|more than 10000000 values"),
         ({"pytorch-lightning_version": "0.1.0"}, "pytorch-lightning_version: is below 2"),
         ({"global_step": -1}, "must not be negative"),
     ],
 )
-def test_a_checkpoint_that_never_ends_is_rejected(
+def test_a_checkpoint_with_unlimited_nesting_is_rejected(
     content: dict[str, Any], message: str, tmp_path: Path, outcome: Outcome
 ) -> None:
     torch.save({"state_dict": {}, **content}, tmp_path / "x.ckpt")
     with pytest.raises(RunError, match=f"x.ckpt is rejected: .*{message}"):
         checkpoint_io.load_checkpoint(tmp_path / "x.ckpt")
-    outcome("one line: `it has more than 1000000 values`, `its records overlap`")
+    outcome("one line: `it has more than 10000000 values`, `its records overlap`")
 
 
 def test_overlapping_records_are_corrupt(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def run() -> Path:
 
 
 @pytest.mark.fault(
-    41, "records of somebody else", "a best.ckpt of another run, huge numbers, keys that are numbers, two nodes"
+    41, "untrusted records", "best.ckpt of another run; metrics above 1e300; numbers as keys; num_nodes=2"
 )
 def test_the_best_checkpoint_of_another_run_is_rejected(run: Path, outcome: Outcome) -> None:
     other = train([*TINY, "seed=1"]).directory
@@ -261,8 +261,10 @@ def test_two_nodes_need_a_launcher() -> None:
         train([*TINY, "+trainer.num_nodes=2"])
 
 
-@pytest.mark.parametrize("name", ["mean", "std", "n"])
-def test_a_column_of_the_report_is_no_key_that_varies(name: str, tmp_path: Path) -> None:
-    (tmp_path / "sweep.json").write_text(json.dumps({"varied": [name], "jobs": {}}))
+@pytest.mark.parametrize("name", ["mean", "std", "n", "error"])
+@pytest.mark.parametrize("overridden", [False, True])
+def test_a_column_of_the_report_is_no_key_that_varies(name: str, overridden: bool, tmp_path: Path) -> None:
+    jobs = {"a": {"number": 0, "overrides": [f"{name}=1"]}} if overridden else {}
+    (tmp_path / "sweep.json").write_text(json.dumps({"varied": [] if overridden else [name], "jobs": jobs}))
     with pytest.raises(RunError, match=f"'{name}' is not a key that varies"):
         load_table(tmp_path)

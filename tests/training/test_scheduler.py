@@ -214,7 +214,7 @@ def test_mistakes_are_reported_in_one_line(overrides: list[str], message: str) -
 
 def test_a_schedule_cannot_be_extended() -> None:
     run = train([*RUN, "scheduler=one_cycle"]).directory
-    with pytest.raises(RunError, match=r"schedule is made for 20 steps, not 30; resume with the same"):
+    with pytest.raises(RunError, match=r"schedule spans 20 steps, but training now takes 30; resume with"):
         train([f"resume={run}", "trainer.max_epochs=6"])
     run = train([*RUN, "scheduler=step"]).directory
     assert train([f"resume={run}", "trainer.max_epochs=6"]).result["epochs"] == 6

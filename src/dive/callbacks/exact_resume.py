@@ -103,9 +103,9 @@ class ExactResume(pl.Callback):
         length = schedule_length(trainer, pl_module)
         if (saved := self._state.get("schedule_length", length)) != length:
             raise RunError(
-                f"resume={trainer.default_root_dir}: the learning-rate schedule is made for {saved} "
-                f"{pl_module.make_scheduler.interval}s, not {length}; resume with the same trainer.max_epochs, or "
-                "start a new run"
+                f"resume={trainer.default_root_dir}: the learning-rate schedule spans {saved} "
+                f"{pl_module.make_scheduler.interval}s, but training now takes {length}; resume with the same "
+                "trainer.max_epochs, or start a new run"
             )
         self._restore(pl_module)
         self._state = {}

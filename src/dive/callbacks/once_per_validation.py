@@ -18,6 +18,11 @@ class OncePerValidation(pl.Callback):
     monitor: Any
     _validated_step = _evaluated_step = -1
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Discard the state of an earlier fit, which may have had the same steps."""
+        super().setup(trainer, pl_module, stage)
+        self._validated_step = self._evaluated_step = -1
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Evaluate the metric after a validation within an epoch."""
         if trainer.state.fn is not TrainerFn.FITTING or trainer.sanity_checking:

@@ -45,7 +45,7 @@ class CSVDataModule(InMemoryDataModule):
         **shared: arguments of `dive.data.datamodule.InMemoryDataModule`.
 
     Raises:
-        ValueError: `val_fraction` is not between 0 and 1.
+        ValueError: `val_fraction` is not between 0 and 1, or `path` names no file of the package.
     """
 
     name = "house_tiny"
@@ -60,7 +60,10 @@ class CSVDataModule(InMemoryDataModule):
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must be between 0 and 1, got {val_fraction}")
         if path.startswith(PACKAGE_PREFIX):
-            self.path = Path(__file__).parent / Path(path).name
+            name = path.removeprefix(PACKAGE_PREFIX)
+            if not name or name != Path(name).name:
+                raise ValueError(f"path={path}: {PACKAGE_PREFIX} must be followed by a file name")
+            self.path = Path(__file__).parent / name
         else:
             try:
                 self.path = Path(path).expanduser()

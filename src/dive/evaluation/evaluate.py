@@ -85,8 +85,8 @@ def evaluate_run(
         console.print(f"ONNX: {export_onnx(run.task, examples.inputs, onnx)}")
     if torch_export is not None:
         console.print(f"torch.export: {export_torch(run.task, examples.inputs, torch_export)}")
-    scored = load_result(directory).get("best_step", run.step)
-    if run.checkpoint == "best" and run.step != scored:
+    scored = load_result(directory).get("best_step")
+    if run.checkpoint == "best" and scored is not None and run.step != scored:
         raise RunError(
             f"{directory}: best.ckpt was saved at step {run.step}, but result.json has the score of step {scored}"
         )

@@ -16,7 +16,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from dive.errors import RunError, printable
 from dive.runs.atomic_io import atomic_write
 from dive.runs.callback_paths import relocate_paths
-from dive.runs.checkpoint_schema import LIGHTNING_VERSION, Checkpoint, find_content_problem, find_structure_problem
+from dive.runs.checkpoint_schema import LIGHTNING_VERSION, Checkpoint, find_container_problem, find_content_problem
 
 # The types of dive's checkpoints; torch.load accepts all of them with weights_only=True.
 PLAIN_TYPES = (bool, int, float, str, bytes, type(None), torch.Tensor, torch.Size, torch.dtype, torch.device)
@@ -142,6 +142,6 @@ def load_checkpoint(path: Path, map_location: Any = None) -> Checkpoint:
     except (LookupError, ValueError, TypeError, AttributeError, AssertionError, EOFError, RecursionError) as error:
         # The checksums match, so the file was already invalid when it was written.
         raise RunError(f"{path} is rejected: its content is invalid ({type(error).__name__})") from error
-    if mistake := find_structure_problem(checkpoint) or find_content_problem(checkpoint):
+    if mistake := find_container_problem(checkpoint) or find_content_problem(checkpoint):
         raise RunError(f"{path} is rejected: {printable(' '.join(mistake.split()))}")
     return cast(Checkpoint, checkpoint)

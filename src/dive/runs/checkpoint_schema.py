@@ -11,7 +11,7 @@ Checkpoint = dict[str, Any]
 LIGHTNING_VERSION = "pytorch-lightning_version"
 LEVELS = ("ready", "started", "processed", "completed")  # of progress, in Lightning
 
-MAX_VALUES, MAX_DEPTH = 10**6, 100
+MAX_VALUES, MAX_DEPTH = 10**7, 100
 # Hyperparameters that make Lightning's `load_from_checkpoint` import and call what they name.
 CALLABLE_KEYS = ("_instantiator", "_class_path")
 
@@ -43,25 +43,26 @@ CONTENT: dict[str, Any] = {
 }
 
 
-def find_structure_problem(checkpoint: Any) -> str | None:
-    """Why the containers in a checkpoint must not be traversed; None if they may.
+def find_container_problem(checkpoint: Any) -> str | None:
+    """What is wrong with the nesting of a checkpoint; None if it can be traversed recursively.
 
-    Containers may be shared or contain themselves: a few of them can stand for billions.
+    Pickled containers can share or contain each other, so that a small file has an unlimited number of values.
     """
-    stack = [(checkpoint, 0)]
-    for _ in range(MAX_VALUES):
-        if not stack:
-            return None
+    stack: list[tuple[Any, int]] = [([checkpoint], 0)]
+    values = 0
+    while stack:
         node, depth = stack.pop()
+        values += len(node)
         if depth > MAX_DEPTH:
             return f"it is nested more than {MAX_DEPTH} levels deep"
+        if values > MAX_VALUES:
+            return f"it has more than {MAX_VALUES} values"
         if isinstance(node, Mapping):
             if name := next((name for name in CALLABLE_KEYS if name in node), None):
                 return f"it names code to call ({name})"
-            stack += [(part, depth + 1) for item in node.items() for part in item]
-        elif isinstance(node, list | tuple | set):
-            stack += [(item, depth + 1) for item in node]
-    return f"it has more than {MAX_VALUES} values"
+            node = [*node, *node.values()]
+        stack += [(item, depth + 1) for item in node if isinstance(item, Mapping | list | tuple | set)]
+    return None
 
 
 def find_content_problem(checkpoint: Any) -> str | None:

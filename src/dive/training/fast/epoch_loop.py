@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from dive.tasks.task import Batch
 from dive.training.fast.hook_pruning import TRAIN_BATCH_HOOKS
-from dive.training.fast.train_step import is_supported, make_train_step, steps_each_time
+from dive.training.fast.train_step import is_stepped_per_batch, is_supported, make_train_step
 
 get_batch_end_hook = attrgetter("on_train_batch_end")
 
@@ -101,7 +101,7 @@ class FastTrainingEpochLoop(_TrainingEpochLoop):
         data_fetcher.fetched += steps
         self.automatic_optimization.optim_progress.optimizer.step.increment_by(steps)
         self.automatic_optimization.optim_progress.optimizer.zero_grad.increment_by(steps)
-        scheduled = sum(map(steps_each_time, self.trainer.lr_scheduler_configs))
+        scheduled = sum(map(is_stepped_per_batch, self.trainer.lr_scheduler_configs))
         self.scheduler_progress.increment_by(steps * scheduled)
 
     def _finish_batch(self, loss: Tensor, batch: Batch, data_fetcher: _DataFetcher) -> None:

@@ -47,11 +47,13 @@ def is_supported(trainer: pl.Trainer) -> bool:
         and type(trainer.profiler) is PassThroughProfiler
         and trainer.accumulate_grad_batches == 1
         and trainer._val_check_time_interval is None
-        and all(config.interval == "epoch" or steps_each_time(config) for config in trainer.lr_scheduler_configs)
+        and all(
+            config.interval == "epoch" or is_stepped_per_batch(config) for config in trainer.lr_scheduler_configs
+        )
     )
 
 
-def steps_each_time(config: LRSchedulerConfig) -> bool:
+def is_stepped_per_batch(config: LRSchedulerConfig) -> bool:
     """Whether a scheduler is stepped after each optimizer step."""
     return config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
 
@@ -65,7 +67,7 @@ def make_train_step(trainer: pl.Trainer) -> Callable[[Batch], Tensor]:
     training_step, clip = trainer.lightning_module.training_step, trainer.gradient_clip_val
     context = nullcontext if type(precision) is Precision else precision.train_step_context
     zero_grad = zero_grad_set_to_none(optimizer)
-    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if steps_each_time(config)]
+    schedulers = [config.scheduler for config in trainer.lr_scheduler_configs if is_stepped_per_batch(config)]
 
     def backward(batch: Batch) -> Tensor:
         with context():
